@@ -1,0 +1,93 @@
+/** The port to what is in flight: tasks that wait for a run or have one. */
+
+/** One copy of a task on its way. The broker reads the three numbers and never opens the body. */
+export interface Package {
+  readonly taskId: string
+  readonly run: number
+  readonly attempt: number
+  /** The signed text of `lib/package.ts`. */
+  readonly body: string
+}
+
+/** Names one delivery of one package to one consumer. Only the broker that made it looks inside. */
+export type Receipt = { readonly __receipt: unique symbol } | number | string | object
+
+/** A package handed to a consumer. Whoever takes it settles it. */
+export interface Delivery extends Package {
+  /** How often the broker has handed this package out, this time included: 1 for the first. */
+  readonly deliveries: number
+  readonly receipt: Receipt
+}
+
+/** What becomes of a delivery. */
+export type Settlement =
+  /** Done with; forget it. */
+  | { readonly type: 'ack'; readonly receipt: Receipt }
+  /** Replace it by `package`, handed out no sooner than `delay` milliseconds from now. */
+  | { readonly type: 'retry'; readonly receipt: Receipt; readonly package: Package; readonly delay: number; readonly reason: string }
+  /** Hand it out again, now, to anyone. */
+  | { readonly type: 'requeue'; readonly receipt: Receipt }
+  /** Move it (as `package`) to the dead letters, where a person looks at it. */
+  | { readonly type: 'deadLetter'; readonly receipt: Receipt; readonly package: Package; readonly reason: string }
+
+export interface ConsumeOptions {
+  readonly queue: string
+  /** The most deliveries that may be unsettled at a time. */
+  readonly prefetch: number
+  /** Called with what arrived, in batches, in order. Must not throw. */
+  readonly onDeliveries: (deliveries: Delivery[]) => void
+  /** Called once when the broker is lost: every receipt of this consumer is void from then on. */
+  readonly onLost: (error: Error) => void
+}
+
+export interface Consumer {
+  /** Changes the bound on unsettled deliveries, without a gap and without losing one. */
+  setPrefetch(prefetch: number): void
+  /**
+   * Carries out settlements, in order, all in one go where the broker can.
+   * Resolves when they are in the broker's hands, with the number of void receipts
+   * (the delivery was no longer ours, so nothing was done). Rejects with a BrokerError when the broker is lost.
+   */
+  settle(settlements: readonly Settlement[]): Promise<{ readonly void: number }>
+  /** Takes no more deliveries; receipts stay valid and can be settled. */
+  stop(): Promise<void>
+}
+
+/** A package to enqueue, and where. */
+export interface Enqueued {
+  readonly queue: string
+  readonly package: Package
+  /** Milliseconds before it may be handed out. */
+  readonly delay?: number
+}
+
+export interface DeadLetter extends Package {
+  readonly queue: string
+  readonly reason: string
+  /** Milliseconds since the epoch. */
+  readonly diedAt: number
+}
+
+/** A broker. All methods reject with a {@link BrokerError} that says what was expected, what was got and what to do. */
+export interface Broker {
+  /** Opens the broker, making what it needs. Safe to call again after a loss. */
+  connect(): Promise<void>
+  /** Ends every connection, watcher and timer; unsettled deliveries go back to their queue. */
+  close(): Promise<void>
+  ping(): Promise<void>
+  /** One line for people, such as `SQLite 3.50.4`. */
+  info(): Promise<string>
+  /** Resolves when the broker has all of them in its keeping: all or none. */
+  enqueue(batch: readonly Enqueued[]): Promise<void>
+  consume(options: ConsumeOptions): Promise<Consumer>
+  /** Packages waiting in the queue, delayed ones included. */
+  queueSize(queue: string): Promise<number>
+  /** Packages handed out and not yet settled. */
+  lockSize(queue: string): Promise<number>
+  /** Forgets what waits; returns how many. What is handed out stays. */
+  purge(queue: string): Promise<number>
+  /** Forgets the queue with all that is in it, dead letters included. */
+  deleteQueue(queue: string): Promise<void>
+  /** The newest dead letters of a queue first. */
+  deadLetters(queue: string, limit?: number): Promise<DeadLetter[]>
+}

@@ -1,0 +1,121 @@
+/**
+ * Every error that a user can meet, classed by what its reader must do. Each builds its sentence from data,
+ * carries a stable `code`, and the command line ends with its `exitCode`.
+ */
+
+/** The documented exit codes of `qcluster`. */
+export const EXIT = {
+  /** Stopped cleanly. */
+  clean: 0,
+  /** A started task was interrupted, or the stop reached its deadline. */
+  interrupted: 1,
+  /** The command line or the configuration is wrong. */
+  usage: 2,
+  /** The broker or the store cannot be reached. */
+  unreachable: 3,
+  /** A task module cannot be loaded. */
+  tasks: 4,
+  /** The restart budget is spent. */
+  restarts: 5,
+} as const
+
+/** The root of all errors of qcluster: `catch (e) { if (e instanceof QclusterError) … e.code … }`. */
+export abstract class QclusterError extends Error {
+  abstract readonly code: string
+  readonly exitCode: number = EXIT.interrupted
+
+  override get name(): string {
+    return this.constructor.name
+  }
+}
+
+/** An error as plain data, so that it can cross a process boundary. */
+export interface ErrorRecord {
+  readonly name: string
+  readonly message: string
+  readonly stack?: string
+  readonly code?: string
+  readonly exitCode?: number
+}
+
+/** Turns anything thrown into plain data. */
+export function toErrorRecord(error: unknown): ErrorRecord {
+  if (!(error instanceof Error)) return { name: 'Error', message: String(error) }
+  const { code, exitCode } = error as { code?: unknown; exitCode?: unknown }
+  return {
+    name: error.name,
+    message: error.message,
+    ...(error.stack !== undefined && { stack: error.stack }),
+    ...(typeof code === 'string' && { code }),
+    ...(typeof exitCode === 'number' && { exitCode }),
+  }
+}
+
+/** An option is missing, of the wrong type, or out of range. Correct the configuration. */
+export class ConfigError extends QclusterError {
+  readonly code = 'QCLUSTER_CONFIG'
+  override readonly exitCode = EXIT.usage
+}
+
+/** A task module is missing, throws, exports no task, or two tasks share a name. Correct the module. */
+export class TaskLoadError extends QclusterError {
+  readonly code = 'QCLUSTER_TASK_LOAD'
+  override readonly exitCode = EXIT.tasks
+}
+
+/** A value cannot be turned into text. Pass something that can, or a reference to it. */
+export class SerializationError extends QclusterError {
+  readonly code = 'QCLUSTER_SERIALIZATION'
+}
+
+/** A package was not signed with one of our keys for this queue, or was changed on its way. */
+export class SignatureError extends QclusterError {
+  readonly code = 'QCLUSTER_SIGNATURE'
+}
+
+/** The broker cannot be reached or refused. Start it, or correct its address. */
+export class BrokerError extends QclusterError {
+  readonly code = 'QCLUSTER_BROKER'
+  override readonly exitCode = EXIT.unreachable
+}
+
+/** The store cannot be reached or refused. Start it, or correct its address. */
+export class StoreError extends QclusterError {
+  readonly code = 'QCLUSTER_STORE'
+  override readonly exitCode = EXIT.unreachable
+}
+
+/** Two processes that should speak the same frames do not. It is a bug, or a stranger on the socket. */
+export class FrameError extends QclusterError {
+  readonly code = 'QCLUSTER_FRAME'
+}
+
+/** A child process could not start, or left without being asked to. */
+export class ProcessExitError extends QclusterError {
+  readonly code = 'QCLUSTER_PROCESS_EXIT'
+  override readonly exitCode: number
+
+  constructor(message: string, options?: ErrorOptions & { exitCode?: number }) {
+    super(message, options)
+    this.exitCode = options?.exitCode ?? EXIT.interrupted
+  }
+}
+
+/** A task ended in failure; `message` is the error's own, `attempt` tells which attempt it was. */
+export class TaskFailedError extends QclusterError {
+  readonly code = 'QCLUSTER_TASK_FAILED'
+  readonly taskId: string
+  readonly attempt: number
+
+  constructor(message: string, details: { taskId: string; attempt: number; stack?: string; cause?: unknown }) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.taskId = details.taskId
+    this.attempt = details.attempt
+    if (details.stack) this.stack = details.stack
+  }
+}
+
+/** No outcome was saved within the time that the caller wanted to wait. The task may still finish. */
+export class ResultTimeoutError extends QclusterError {
+  readonly code = 'QCLUSTER_RESULT_TIMEOUT'
+}

@@ -1,0 +1,68 @@
+/** The port to what has happened: outcomes of tasks. */
+
+/** What the monitor decided for a run: the last word on its delivery. */
+export type Fate = 'ack' | 'retry' | 'deadLetter'
+
+/** How one run of a task ended. */
+export interface Outcome {
+  readonly taskId: string
+  readonly run: number
+  readonly attempt: number
+  readonly name: string
+  readonly func: string
+  /** The encoded arguments. */
+  readonly args: string
+  readonly group?: string
+  /** The queue that it came from. */
+  readonly cluster: string
+  /** Milliseconds since the epoch. */
+  readonly enqueuedAt: number
+  readonly startedAt: number
+  readonly stoppedAt: number
+  readonly success: boolean
+  /** The encoded result, or the encoded failure (an ErrorRecord). */
+  readonly result: string
+  readonly fate: Fate
+}
+
+/** A saved task: its best outcome so far. A success is never overwritten by a later failure. */
+export interface TaskRecord extends Outcome {
+  /** False while the broker holds another attempt of it. */
+  readonly final: boolean
+}
+
+/** What the store knows of a task's runs, enough to recognise a redelivery. */
+export interface Decision {
+  readonly taskId: string
+  readonly run: number
+  readonly success: boolean
+  readonly fate: Fate
+}
+
+/** A store. All methods reject with a {@link StoreError} that says what was expected, what was got and what to do. */
+export interface Store {
+  /** Opens the store, making or migrating what it needs. Safe to call again after a loss. */
+  connect(): Promise<void>
+  close(): Promise<void>
+  ping(): Promise<void>
+  /** One line for people, such as `SQLite 3.50.4`. */
+  info(): Promise<string>
+  /**
+   * Saves outcomes, all or none, and wakes whoever waits for one of them. Saying one twice changes nothing.
+   * Of several outcomes of one task the best is kept: any success before a failure, then the later run.
+   */
+  save(outcomes: readonly Outcome[]): Promise<void>
+  /** The records of these tasks, in no order; those without an outcome are left out. */
+  fetch(taskIds: readonly string[]): Promise<TaskRecord[]>
+  /** The newest record with this human name. */
+  fetchByName(name: string): Promise<TaskRecord | undefined>
+  /** Which of these tasks have an outcome already. */
+  decisions(taskIds: readonly string[]): Promise<Decision[]>
+  /**
+   * Calls `onSaved` with ids of tasks that have a new outcome, as soon as any process saves them. It may miss one
+   * when a process dies, so whoever waits also looks now and then. Holds no referenced handle.
+   */
+  watch(onSaved: (taskIds: readonly string[]) => void): Promise<{ stop(): Promise<void> }>
+  /** Successes and failures saved. */
+  counts(): Promise<{ readonly successes: number; readonly failures: number }>
+}
