@@ -1,0 +1,169 @@
+import { assign, emit, fromCallback, fromPromise, sendTo, setup, spawnChild } from 'xstate'
+import type {
+  MonitorOrder,
+  MonitorReport,
+  OrphanedReport,
+  PeerListening,
+  ReadyReport,
+  Testament,
+} from './protocol.ts'
+import { reconnectDelay } from './pusher.ts'
+
+export interface MonitorContext {
+  /** Failed attempts to open the store since the last that worked. */
+  readonly attempts: number
+  readonly socket: string
+}
+
+/** Orders to the outcomes, the actor that owns the sockets, the batches and every fate that is not settled. */
+export type OutcomesOrder =
+  | PeerListening
+  | ({ readonly type: 'worker.buried' } & Testament)
+  /** The store is there: save. */
+  | { readonly type: 'outcomes.save' }
+  /** Answer `outcomes.finished` when all is saved and settled. */
+  | { readonly type: 'outcomes.finish' }
+  /** Requeue what cannot be saved now. */
+  | { readonly type: 'outcomes.abandon' }
+  /** Report `outcomes.deserted` as soon as no worker is connected. */
+  | { readonly type: 'outcomes.awaitDesertion' }
+
+export type OutcomesReport =
+  | { readonly type: 'outcomes.listening'; readonly socket: string }
+  | { readonly type: 'store.lost'; readonly reason: string }
+  | { readonly type: 'outcomes.finished' }
+  | { readonly type: 'outcomes.deserted' }
+  | MonitorReport
+
+export type MonitorEvent = MonitorOrder | OutcomesReport | OrphanedReport
+
+const monitorSetup = setup({
+  types: {} as {
+    context: MonitorContext
+    events: MonitorEvent
+    emitted: ReadyReport | MonitorReport
+    tags: 'starting' | 'running' | 'stopping'
+  },
+  actors: {
+    outcomes: fromCallback<OutcomesOrder>(() => {}),
+    connectStore: fromPromise<void>(async () => {}),
+  },
+  actions: {
+    /** Says what happened to whoever reads the log. */
+    announce: (_, _params: { event: string; reason?: string }) => {},
+    noteSocket: assign({ socket: ({ event }) => (event as { socket: string }).socket }),
+    reportReady: emit(({ context }) => ({ type: 'process.ready', socket: context.socket }) as const),
+    passReport: emit(({ event }) => event as MonitorReport),
+    passOrder: sendTo('outcomes', ({ event }) => event as OutcomesOrder),
+    save: sendTo('outcomes', { type: 'outcomes.save' } satisfies OutcomesOrder),
+    finish: sendTo('outcomes', { type: 'outcomes.finish' } satisfies OutcomesOrder),
+    abandon: sendTo('outcomes', { type: 'outcomes.abandon' } satisfies OutcomesOrder),
+    awaitDesertion: sendTo('outcomes', { type: 'outcomes.awaitDesertion' } satisfies OutcomesOrder),
+    countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
+    forgetAttempts: assign({ attempts: () => 0 }),
+  },
+  delays: {
+    RECONNECT: ({ context }) => reconnectDelay(context.attempts),
+  },
+})
+
+/** The store's part, the same while running and while stopping. */
+const storeStates = {
+  connected: monitorSetup.createStateConfig({
+    description: 'Saving',
+    entry: 'save',
+    on: {
+      'store.lost': {
+        target: 'reconnecting',
+        actions: { type: 'announce', params: ({ event }) => ({ event: 'store.lost', reason: event.reason }) },
+      },
+    },
+  }),
+  reconnecting: monitorSetup.createStateConfig({
+    description: 'The store is away; outcomes wait, nothing is settled',
+    entry: 'countAttempt',
+    after: { RECONNECT: 'connecting' },
+  }),
+  connecting: monitorSetup.createStateConfig({
+    description: 'Opening the store again',
+    invoke: {
+      src: 'connectStore',
+      onDone: {
+        target: 'connected',
+        actions: ['forgetAttempts', { type: 'announce', params: { event: 'store.connected' } }],
+      },
+      onError: 'reconnecting',
+    },
+  }),
+}
+
+/**
+ * Saves outcomes in batches and decides each delivery's fate.
+ * Provide `outcomes`, `connectStore` and the action `announce`.
+ */
+export const monitorMachine = monitorSetup.createMachine({
+  id: 'monitor',
+  description: 'Saves outcomes and decides the fate of each delivery',
+  options: { maxIterations: 1000 },
+  context: () => ({ attempts: 0, socket: '' }),
+  initial: 'starting',
+  on: {
+    'worker.drained': { actions: 'passReport' },
+    'tasks.interrupted': { actions: 'passReport' },
+  },
+  states: {
+    starting: {
+      description: 'Its socket and the store open',
+      tags: 'starting',
+      on: { 'monitor.stop': 'stopped', 'monitor.abort': 'stopped', 'process.orphaned': 'stopped' },
+      initial: 'connecting',
+      states: {
+        connecting: {
+          description: 'Opening the store',
+          invoke: { src: 'connectStore', onDone: 'listening' },
+        },
+        listening: {
+          description: 'Opening the data socket',
+          entry: spawnChild('outcomes', { id: 'outcomes' }),
+          on: {
+            'outcomes.listening': { target: '#monitor.running', actions: ['noteSocket', 'reportReady'] },
+          },
+        },
+      },
+    },
+    running: {
+      description: 'Saving outcomes as they come',
+      tags: 'running',
+      entry: { type: 'announce', params: { event: 'monitor.ready' } },
+      on: {
+        'peer.listening': { actions: 'passOrder' },
+        'worker.buried': { actions: 'passOrder' },
+        'monitor.stop': 'stopping',
+        'monitor.abort': { actions: 'abandon' },
+        // Without a sentinel it outlives the workers, then stops by itself.
+        'process.orphaned': { actions: 'awaitDesertion' },
+        'outcomes.deserted': 'stopping',
+      },
+      initial: 'connected',
+      states: storeStates,
+    },
+    stopping: {
+      description: 'Saving what is left and seeing it settled',
+      tags: 'stopping',
+      entry: 'finish',
+      on: {
+        'peer.listening': { actions: 'passOrder' },
+        'worker.buried': { actions: 'passOrder' },
+        'monitor.abort': { actions: 'abandon' },
+        'outcomes.finished': 'stopped',
+      },
+      initial: 'connected',
+      states: storeStates,
+    },
+    stopped: {
+      description: 'Leaves',
+      type: 'final',
+      entry: { type: 'announce', params: { event: 'monitor.stopped' } },
+    },
+  },
+})

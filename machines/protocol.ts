@@ -1,0 +1,125 @@
+/**
+ * The control plane: every order and report that crosses a process boundary, declared once.
+ * Orders are imperative and go down, reports are past tense and come up. Tasks never travel here.
+ */
+
+/** The roles that a sentinel guards. */
+export type Role = 'worker' | 'monitor' | 'pusher' | 'scheduler'
+
+/** An error as it crosses a process boundary. */
+export interface ReportedError {
+  readonly name: string
+  readonly message: string
+  readonly stack?: string
+  readonly code?: string
+  readonly exitCode?: number
+}
+
+/** A run that a worker's timer board shows. */
+export interface RunningTask {
+  readonly taskId: string
+  readonly run: number
+  readonly attempt: number
+  readonly name: string
+  readonly func: string
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number
+  /** True when the run was past its own deadline as its process ended. */
+  readonly overran: boolean
+}
+
+/** Why a worker's process ended. */
+export type Cause = 'crashed' | 'timedOut' | 'shutdown'
+
+/** The last thing known of a worker: what it ran when its process ended. */
+export interface Testament {
+  readonly worker: string
+  readonly cause: Cause
+  readonly code: number | null
+  readonly signal: string | null
+  readonly running: readonly RunningTask[]
+}
+
+/* ---- A process as an actor: spoken by `fromProcess` and `serveProcess`, whatever runs in the child. */
+
+/** Orders that `fromProcess` carries out itself; every other event goes to the child. */
+export type ProcessOrder = { readonly type: 'process.kill'; readonly signal?: NodeSignal }
+export type NodeSignal = 'SIGKILL' | 'SIGTERM' | 'SIGSTOP' | 'SIGCONT'
+
+export type ProcessReport =
+  | { readonly type: 'process.spawned'; readonly pid: number; readonly name: string }
+  | {
+      readonly type: 'process.exited'
+      readonly code: number | null
+      readonly signal: string | null
+      /** Why it could not go on, when it was able to say so. */
+      readonly error?: ReportedError
+    }
+
+/** A child says that it can do its work, and where its data socket listens. */
+export type ReadyReport = { readonly type: 'process.ready'; readonly socket?: string }
+
+/* ---- Sentinel to its children. */
+
+/** A pusher or a monitor listens there; whoever talks to it connects. */
+export type PeerListening = {
+  readonly type: 'peer.listening'
+  readonly role: 'pusher' | 'monitor'
+  readonly socket: string
+}
+
+export type WorkerOrder =
+  | PeerListening
+  /** Finish what you have and leave. */
+  | { readonly type: 'worker.stop' }
+  /** The grace is over: abort what runs, give back what has not started. */
+  | { readonly type: 'worker.abort' }
+
+export type PusherOrder =
+  /** Take deliveries as soon as the monitor and these workers have said what they hold. */
+  | { readonly type: 'pusher.open'; readonly workers: readonly string[] }
+  /** A worker's process has ended: do not wait for it. */
+  | { readonly type: 'worker.gone'; readonly worker: string }
+  /** Stop consuming, push what you hold. */
+  | { readonly type: 'pusher.stop' }
+  /** Requeue what you hold instead of pushing it. */
+  | { readonly type: 'pusher.abort' }
+  /** Nothing is left to settle: close the connection and leave. */
+  | { readonly type: 'pusher.close' }
+
+export type PusherReport = { readonly type: 'pusher.opened' } | { readonly type: 'pusher.drained' }
+
+export type MonitorOrder =
+  | PeerListening
+  | ({ readonly type: 'worker.buried' } & Testament)
+  /** Save what is left, see it settled, leave. */
+  | { readonly type: 'monitor.stop' }
+  /** The grace is over: what cannot be saved now is requeued. */
+  | { readonly type: 'monitor.abort' }
+
+export type MonitorReport =
+  /** What a dead worker was running has its outcome; the sentinel need not tell again. */
+  | { readonly type: 'worker.drained'; readonly worker: string }
+  /** Runs that a stop cut short were requeued. */
+  | { readonly type: 'tasks.interrupted'; readonly count: number }
+
+/** The parent process is gone: finish what you have and leave. Sent by `serveProcess` when the channel closes. */
+export type OrphanedReport = { readonly type: 'process.orphaned' }
+
+export type SchedulerOrder = { readonly type: 'scheduler.stop' }
+
+/* ---- Cluster to sentinel. */
+
+export type SentinelOrder =
+  | { readonly type: 'sentinel.stop' }
+  /** Do not wait for the grace. */
+  | { readonly type: 'sentinel.abort' }
+  /** Kill what is left. */
+  | { readonly type: 'sentinel.kill' }
+
+export type SentinelReport =
+  | { readonly type: 'sentinel.guarding'; readonly pid: number; readonly name: string }
+  | { readonly type: 'sentinel.running' }
+  /** The sentinel's process ends after this. `interrupted` names the runs that did not finish. */
+  | { readonly type: 'sentinel.stopped'; readonly interrupted: number; readonly deadline: boolean }
+  | { readonly type: 'sentinel.failed'; readonly error: ReportedError }

@@ -1,0 +1,205 @@
+import { assign, emit, fromCallback, fromPromise, sendTo, setup, spawnChild } from 'xstate'
+import type { OrphanedReport, PusherOrder, PusherReport, ReadyReport } from './protocol.ts'
+
+export interface PusherContext {
+  /** Failed attempts to connect since the last that worked. */
+  readonly attempts: number
+  readonly socket: string
+}
+
+/** Orders to the dispatcher, which owns the sockets and every delivery that is not settled. */
+export type DispatcherOrder =
+  /** Report `dispatcher.joined` when the monitor and these workers have said what they hold. */
+  | { readonly type: 'dispatcher.join'; readonly workers: readonly string[] }
+  | { readonly type: 'worker.gone'; readonly worker: string }
+  /** Report `dispatcher.drained` when everything that is held has been pushed. */
+  | { readonly type: 'dispatcher.drain' }
+  /** Requeue what has not been pushed. */
+  | { readonly type: 'dispatcher.abandon' }
+  /** Report `dispatcher.deserted` as soon as all is pushed and neither worker nor monitor is connected. */
+  | { readonly type: 'dispatcher.awaitDesertion' }
+  /** The broker is lost: every receipt is void. */
+  | { readonly type: 'dispatcher.void' }
+
+export type DispatcherReport =
+  | { readonly type: 'dispatcher.listening'; readonly socket: string }
+  | { readonly type: 'dispatcher.joined' }
+  | { readonly type: 'dispatcher.drained' }
+  | { readonly type: 'dispatcher.deserted' }
+
+export type DeliveriesReport = { readonly type: 'broker.lost'; readonly reason: string }
+
+export type PusherEvent = PusherOrder | DispatcherReport | DeliveriesReport | OrphanedReport
+
+/** How long to wait before connection attempt n: 0.1 s, 0.2 s, … up to 5 s. */
+export function reconnectDelay(attempts: number): number {
+  return Math.min(5_000, 100 * 2 ** Math.max(0, attempts - 1))
+}
+
+/**
+ * Takes deliveries from the broker, pushes them to workers, settles them.
+ * Provide `dispatcher`, `connectBroker`, `deliveries`, `closeBroker` and the action `announce`.
+ */
+export const pusherMachine = setup({
+  types: {} as {
+    context: PusherContext
+    events: PusherEvent
+    emitted: ReadyReport | PusherReport
+    tags: 'starting' | 'running' | 'stopping'
+  },
+  actors: {
+    dispatcher: fromCallback<DispatcherOrder>(() => {}),
+    connectBroker: fromPromise<void>(async () => {}),
+    /** Consumes as long as it lives. */
+    deliveries: fromCallback<{ type: string }>(() => {}),
+    closeBroker: fromPromise<void>(async () => {}),
+  },
+  actions: {
+    /** Says what happened to whoever reads the log. */
+    announce: (_, _params: { event: string; reason?: string }) => {},
+    noteSocket: assign({ socket: ({ event }) => (event as { socket: string }).socket }),
+    reportReady: emit(({ context }) => ({ type: 'process.ready', socket: context.socket }) as const),
+    reportOpened: emit({ type: 'pusher.opened' } as const),
+    reportDrained: emit({ type: 'pusher.drained' } as const),
+    join: sendTo('dispatcher', ({ event }) => ({
+      type: 'dispatcher.join' as const,
+      workers: (event as { workers: readonly string[] }).workers,
+    })),
+    passGone: sendTo('dispatcher', ({ event }) => event as DispatcherOrder),
+    drain: sendTo('dispatcher', { type: 'dispatcher.drain' } satisfies DispatcherOrder),
+    abandon: sendTo('dispatcher', { type: 'dispatcher.abandon' } satisfies DispatcherOrder),
+    voidReceipts: sendTo('dispatcher', { type: 'dispatcher.void' } satisfies DispatcherOrder),
+    awaitDesertion: sendTo('dispatcher', { type: 'dispatcher.awaitDesertion' } satisfies DispatcherOrder),
+    countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
+    forgetAttempts: assign({ attempts: () => 0 }),
+  },
+  guards: {
+    wasAway: ({ context }) => context.attempts > 0,
+  },
+  delays: {
+    RECONNECT: ({ context }) => reconnectDelay(context.attempts),
+  },
+}).createMachine({
+  id: 'pusher',
+  description: 'Takes deliveries from the broker and pushes them to workers',
+  options: { maxIterations: 1000 },
+  context: () => ({ attempts: 0, socket: '' }),
+  initial: 'starting',
+  on: { 'worker.gone': { actions: 'passGone' } },
+  states: {
+    starting: {
+      description: 'Its socket opens; nothing is consumed before every sink is there',
+      tags: 'starting',
+      initial: 'listening',
+      on: {
+        'pusher.stop': 'stopping',
+        'pusher.abort': { target: 'stopping', actions: 'abandon' },
+        'pusher.close': 'stopped',
+        'process.orphaned': { target: 'stopping', actions: 'awaitDesertion' },
+      },
+      states: {
+        listening: {
+          description: 'Opening the data socket',
+          entry: spawnChild('dispatcher', { id: 'dispatcher' }),
+          on: { 'dispatcher.listening': { target: 'waiting', actions: ['noteSocket', 'reportReady'] } },
+        },
+        waiting: {
+          description: 'Ready, not yet told to take deliveries',
+          on: { 'pusher.open': { target: 'joining', actions: 'join' } },
+        },
+        joining: {
+          description: 'Hearing from monitor and workers what they hold of a former pusher',
+          on: {
+            'dispatcher.joined': {
+              target: '#pusher.running',
+              actions: ['reportOpened', { type: 'announce', params: { event: 'pusher.ready' } }],
+            },
+          },
+        },
+      },
+    },
+    running: {
+      description: 'Taking deliveries, whenever the broker is there',
+      tags: 'running',
+      initial: 'connecting',
+      on: {
+        'pusher.stop': 'stopping',
+        'pusher.abort': { target: 'stopping', actions: 'abandon' },
+        'process.orphaned': { target: 'stopping', actions: 'awaitDesertion' },
+      },
+      states: {
+        connecting: {
+          description: 'Opening the broker',
+          invoke: {
+            src: 'connectBroker',
+            onDone: [
+              {
+                guard: 'wasAway',
+                target: 'connected',
+                actions: ['forgetAttempts', { type: 'announce', params: { event: 'broker.connected' } }],
+              },
+              { target: 'connected' },
+            ],
+            onError: 'reconnecting',
+          },
+        },
+        connected: {
+          description: 'Consuming',
+          invoke: { src: 'deliveries', onError: 'reconnecting' },
+          on: {
+            'broker.lost': {
+              target: 'reconnecting',
+              actions: [
+                'voidReceipts',
+                {
+                  type: 'announce',
+                  params: ({ event }) => ({ event: 'broker.lost', reason: event.reason }),
+                },
+              ],
+            },
+          },
+        },
+        reconnecting: {
+          description: 'The broker is away; running tasks finish and are saved meanwhile',
+          entry: 'countAttempt',
+          after: { RECONNECT: 'connecting' },
+        },
+      },
+    },
+    stopping: {
+      description: 'Not consuming any more',
+      tags: 'stopping',
+      initial: 'draining',
+      on: {
+        'pusher.abort': { actions: 'abandon' },
+        'broker.lost': { actions: 'voidReceipts' },
+        'process.orphaned': { actions: 'awaitDesertion' },
+      },
+      states: {
+        draining: {
+          description: 'Pushing what it holds',
+          entry: 'drain',
+          on: {
+            'dispatcher.drained': {
+              target: 'settling',
+              actions: [{ type: 'announce', params: { event: 'pusher.drained' } }, 'reportDrained'],
+            },
+            'pusher.close': 'closing',
+          },
+        },
+        settling: {
+          description: 'The connection stays open: acknowledgements travel back on it',
+          on: { 'pusher.close': 'closing', 'dispatcher.deserted': 'closing' },
+        },
+        closing: {
+          description: 'Closing the connection; what is not settled goes back to the queue',
+          invoke: { src: 'closeBroker', onDone: '#pusher.stopped', onError: '#pusher.stopped' },
+        },
+      },
+    },
+    stopped: {
+      description: 'Leaves',
+      type: 'final',
+    },
+  },
+})

@@ -1,0 +1,512 @@
+import { and, assign, emit, enqueueActions, fromCallback, fromPromise, raise, setup } from 'xstate'
+import { type ChildInput, type ChildReport, childMachine } from './child.ts'
+import type {
+  Cause,
+  MonitorReport,
+  OrphanedReport,
+  PeerListening,
+  PusherReport,
+  ReportedError,
+  Role,
+  SentinelOrder,
+  SentinelReport,
+  Testament,
+} from './protocol.ts'
+
+export interface SentinelInput {
+  readonly name: string
+  readonly pid: number
+  readonly workers: number
+  readonly scheduler: boolean
+  /** Milliseconds that a stop may take before tasks are aborted. */
+  readonly grace: number
+  /** Unexplained deaths within `restartWindow` milliseconds that are borne. */
+  readonly maxRestarts: number
+  readonly restartWindow: number
+}
+
+/** What the sentinel knows of a slot. */
+interface Slot {
+  readonly role: Role
+  readonly state: 'starting' | 'up' | 'down'
+  readonly name: string
+  readonly socket: string | null
+}
+
+export interface SentinelContext extends SentinelInput {
+  /** Slots that are not gone for good, by id. */
+  readonly slots: Readonly<Record<string, Slot>>
+  readonly reincarnations: number
+  /** Deaths within the restart window that no task explains. */
+  readonly recentDeaths: number
+  /** Dead workers whose runs the monitor has not yet answered for. */
+  readonly testaments: readonly Testament[]
+  readonly pusherDrained: boolean
+  readonly interrupted: number
+  readonly deadlineReached: boolean
+  readonly error: ReportedError | null
+}
+
+export type SentinelEvent =
+  | SentinelOrder
+  | ChildReport
+  | PusherReport
+  | MonitorReport
+  | OrphanedReport
+  | { readonly type: 'worker.overran'; readonly worker: string }
+  | { readonly type: 'death.forgotten' }
+  | { readonly type: 'services.answered' }
+
+type Died = Extract<ChildReport, { type: 'child.died' }>
+type Up = Extract<ChildReport, { type: 'child.up' }>
+
+/** The order that asks a role to leave for good. */
+const STOP_ORDER: Record<Role, string> = {
+  worker: 'worker.stop',
+  monitor: 'monitor.stop',
+  scheduler: 'scheduler.stop',
+  pusher: 'pusher.close',
+}
+
+/** Every slot of a cluster, sinks before the source that fills them. */
+export function slotsOf({ workers, scheduler }: Pick<SentinelInput, 'workers' | 'scheduler'>): ChildInput[] {
+  const ids = [...Array.from({ length: workers }, (_, n) => `worker-${n + 1}`), 'monitor']
+  if (scheduler) ids.push('scheduler')
+  return [...ids, 'pusher'].map(slot)
+}
+
+function slot(id: string): ChildInput {
+  const role = id.replace(/-\d+$/, '') as Role
+  return { id, role, stopOrder: { type: STOP_ORDER[role] } }
+}
+
+const idsOf = (context: SentinelContext, role: Role): string[] =>
+  Object.keys(context.slots).filter((id) => context.slots[id]?.role === role)
+
+const slotNamed = (context: SentinelContext, name: string): string | undefined =>
+  Object.keys(context.slots).find((id) => context.slots[id]?.name === name)
+
+const isUp = (context: SentinelContext, id: string): boolean => context.slots[id]?.state === 'up'
+
+/** A death is charged to the slot's restart budget unless a task explains it. */
+export function isUnexplained(died: Died): boolean {
+  return died.role !== 'worker' || died.testament.running.length === 0
+}
+
+function withSlot(context: SentinelContext, id: string, change: Partial<Slot>): SentinelContext['slots'] {
+  const known = context.slots[id]
+  return known ? { ...context.slots, [id]: { ...known, ...change } } : context.slots
+}
+
+function withoutSlot(context: SentinelContext, id: string): SentinelContext['slots'] {
+  const { [id]: _gone, ...rest } = context.slots
+  return rest
+}
+
+/** Who must connect to whom now that `up` is there: both ways, so that the order of starts does not matter. */
+export function introductions(context: SentinelContext, up: Up): { to: string; order: PeerListening }[] {
+  const role = context.slots[up.id]?.role
+  const others = Object.keys(context.slots).filter((id) => id !== up.id && isUp(context, id))
+  const toOthers = others
+    .filter((id) => listensTo(context.slots[id]?.role, role))
+    .map((id) => ({ to: id, from: up.id }))
+  const toIt = others
+    .filter((id) => listensTo(role, context.slots[id]?.role))
+    .map((id) => ({ to: up.id, from: id }))
+  return [...toOthers, ...toIt].flatMap(({ to, from }) => {
+    const peer = context.slots[from]
+    if (!peer?.socket || (peer.role !== 'pusher' && peer.role !== 'monitor')) return []
+    return [{ to, order: { type: 'peer.listening', role: peer.role, socket: peer.socket } as const }]
+  })
+}
+
+function listensTo(role: Role | undefined, peer: Role | undefined): boolean {
+  return (
+    (role === 'worker' && (peer === 'pusher' || peer === 'monitor')) ||
+    (role === 'monitor' && peer === 'pusher')
+  )
+}
+
+/**
+ * Starts, guards, reincarnates and stops the processes of a cluster.
+ * Provide `pingServices`, `child` (a childMachine with its process), `timerBoard` and the action `announce`.
+ */
+export const sentinelMachine = setup({
+  types: {} as {
+    context: SentinelContext
+    input: SentinelInput
+    events: SentinelEvent
+    emitted: SentinelReport
+    tags: 'starting' | 'running' | 'stopping'
+  },
+  actors: {
+    pingServices: fromPromise<void>(async () => {}),
+    child: childMachine,
+    timerBoard: fromCallback<{ type: string }>(() => {}),
+  },
+  actions: {
+    /** Says what happened to whoever reads the log. */
+    announce: (_, _params: { event: string } & Record<string, unknown>) => {},
+    forkAll: enqueueActions(({ context, enqueue }) => {
+      for (const input of slotsOf(context)) enqueue.spawnChild('child', { id: input.id, input })
+      enqueue.assign({
+        slots: () =>
+          Object.fromEntries(
+            slotsOf(context).map(({ id, role }) => [
+              id,
+              { role, state: 'starting', name: '', socket: null } as const,
+            ]),
+          ),
+      })
+    }),
+    watchTimers: enqueueActions(({ enqueue }) => {
+      enqueue.spawnChild('timerBoard', { id: 'timerBoard' })
+    }),
+    noteUp: assign({
+      slots: ({ context, event }) => {
+        const { id, name, socket } = event as Up
+        return withSlot(context, id, { state: 'up', name, socket })
+      },
+    }),
+    introduce: enqueueActions(({ context, event, enqueue }) => {
+      for (const { to, order } of introductions(context, event as Up))
+        enqueue.sendTo(to, { type: 'child.order', order })
+    }),
+    /** A monitor that has just come up has not heard of the workers that died before. */
+    repeatTestaments: enqueueActions(({ context, event, enqueue }) => {
+      if ((event as Up).id !== 'monitor') return
+      for (const testament of context.testaments) enqueue.sendTo('monitor', bury(testament))
+    }),
+    openPusher: enqueueActions(({ context, enqueue }) => {
+      const workers = idsOf(context, 'worker').filter((id) => isUp(context, id))
+      const order = { type: 'pusher.open', workers: workers.map((id) => context.slots[id]?.name ?? '') }
+      enqueue.sendTo('pusher', { type: 'child.order', order })
+    }),
+    noteDown: assign({
+      slots: ({ context, event }) => withSlot(context, (event as Died).id, { state: 'down', socket: null }),
+    }),
+    noteGone: assign({ slots: ({ context, event }) => withoutSlot(context, (event as Died).id) }),
+    /** Tells the monitor and the pusher what a dead worker leaves behind. */
+    buryWorker: enqueueActions(({ context, event, enqueue }) => {
+      const { id, role, testament } = event as Died
+      // A slot that is down already was buried when it died; now it only leaves.
+      if (role !== 'worker' || context.slots[id]?.state === 'down') return
+      enqueue.assign({ testaments: [...context.testaments, testament] })
+      if (isUp(context, 'monitor')) enqueue.sendTo('monitor', bury(testament))
+      const order = { type: 'worker.gone', worker: testament.worker }
+      if (isUp(context, 'pusher')) enqueue.sendTo('pusher', { type: 'child.order', order })
+    }),
+    noteDrained: assign({
+      testaments: ({ context, event }) =>
+        context.testaments.filter(({ worker }) => worker !== (event as { worker: string }).worker),
+    }),
+    chargeDeath: enqueueActions(({ context, event, enqueue }) => {
+      enqueue.assign({ reincarnations: context.reincarnations + 1 })
+      if (!isUnexplained(event as Died)) return
+      enqueue.assign({ recentDeaths: context.recentDeaths + 1 })
+      enqueue.raise({ type: 'death.forgotten' }, { delay: 'RESTART_WINDOW' })
+    }),
+    forgetDeath: assign({ recentDeaths: ({ context }) => Math.max(0, context.recentDeaths - 1) }),
+    announceReincarnation: enqueueActions(({ event, enqueue }) => {
+      const { role, name, testament, error } = event as Died
+      enqueue({
+        type: 'announce',
+        params: {
+          event: `${role}.reincarnated`,
+          process: name,
+          after: testament.cause === 'timedOut' ? 'timeout' : 'death',
+          ...(testament.running[0] && { task: testament.running[0].name }),
+          code: testament.code,
+          signal: testament.signal,
+          ...(error && { error }),
+        },
+      })
+    }),
+    letGo: enqueueActions(({ event, enqueue }) => {
+      enqueue.sendTo((event as Died).id, { type: 'child.stop' })
+    }),
+    killOverdue: enqueueActions(({ context, event, enqueue }) => {
+      const id = slotNamed(context, (event as { worker: string }).worker)
+      if (id) enqueue.sendTo(id, { type: 'child.kill', cause: 'timedOut' satisfies Cause })
+    }),
+    order: enqueueActions(({ context, enqueue }, params: { roles: readonly Role[]; type: string }) => {
+      for (const id of params.roles.flatMap((role) => idsOf(context, role)))
+        enqueue.sendTo(id, { type: 'child.order', order: { type: params.type } })
+    }),
+    stop: enqueueActions(({ context, enqueue }, params: { role: Role }) => {
+      for (const id of idsOf(context, params.role)) enqueue.sendTo(id, { type: 'child.stop' })
+    }),
+    kill: enqueueActions(({ context, enqueue }, params: { roles: readonly Role[] }) => {
+      for (const id of params.roles.flatMap((role) => idsOf(context, role)))
+        enqueue.sendTo(id, { type: 'child.kill', cause: 'shutdown' satisfies Cause })
+    }),
+    /** Stopping begins patient; the event that began it is handled there once more. */
+    hurry: raise(({ event }) => event),
+    notePusherDrained: assign({ pusherDrained: () => true }),
+    noteDeadline: assign({ deadlineReached: () => true }),
+    countInterrupted: assign({
+      interrupted: ({ context, event }) => context.interrupted + (event as { count: number }).count,
+    }),
+    noteStartError: assign({
+      error: ({ event }) => {
+        const { error, role, testament } = event as Died
+        return error ?? endedEarly(role, testament)
+      },
+    }),
+    noteServiceError: assign({
+      error: ({ event }) => (event as unknown as { error: ReportedError }).error,
+    }),
+    noteRestartsSpent: assign({
+      error: ({ context, event }) => restartsSpent(context, event as Died),
+    }),
+    reportGuarding: emit(
+      ({ context }) => ({ type: 'sentinel.guarding', pid: context.pid, name: context.name }) as const,
+    ),
+    reportRunning: emit({ type: 'sentinel.running' } as const),
+    reportStopped: emit(
+      ({ context }) =>
+        ({
+          type: 'sentinel.stopped',
+          interrupted: context.interrupted,
+          deadline: context.deadlineReached,
+        }) as const,
+    ),
+    reportFailed: emit(
+      ({ context }) => ({ type: 'sentinel.failed', error: context.error as ReportedError }) as const,
+    ),
+  },
+  guards: {
+    everyChildUp: ({ context }) => Object.keys(context.slots).every((id) => isUp(context, id)),
+    cameWithAnError: ({ event }) => (event as Died).error !== undefined,
+    budgetSpent: ({ context, event }) =>
+      isUnexplained(event as Died) && context.recentDeaths >= context.maxRestarts,
+    isPusher: ({ event }) => (event as Up).id === 'pusher',
+    isMonitor: ({ event }) => (event as Died).role === 'monitor',
+    nothingToPush: ({ context }) => context.pusherDrained || !isLiving(context, 'pusher'),
+    allWorkersGone: ({ context }) => idsOf(context, 'worker').length === 0,
+    monitorGone: ({ context }) => !('monitor' in context.slots),
+    everyoneGone: ({ context }) => Object.keys(context.slots).length === 0,
+    hasFailed: ({ context }) => context.error !== null,
+  },
+  delays: {
+    GRACE: ({ context }) => context.grace,
+    RESTART_WINDOW: ({ context }) => context.restartWindow,
+    /** What an aborted task gets to end by itself. */
+    ABORT_TIME: 1_000,
+    /** What monitor and pusher get to requeue after the workers were killed. */
+    LAST_WAIT: 3_000,
+  },
+}).createMachine({
+  id: 'sentinel',
+  description: 'Guards the processes of one cluster',
+  options: { maxIterations: 1000 },
+  context: ({ input }) => ({
+    ...input,
+    slots: {},
+    reincarnations: 0,
+    recentDeaths: 0,
+    testaments: [],
+    pusherDrained: false,
+    interrupted: 0,
+    deadlineReached: false,
+    error: null,
+  }),
+  initial: 'starting',
+  on: {
+    'child.up': { actions: ['noteUp', 'introduce', 'repeatTestaments'] },
+    'child.gone': { actions: ['buryWorker', 'noteGone'] },
+    'worker.drained': { actions: 'noteDrained' },
+    'worker.overran': { actions: 'killOverdue' },
+    'tasks.interrupted': { actions: 'countInterrupted' },
+    'death.forgotten': { actions: 'forgetDeath' },
+  },
+  states: {
+    starting: {
+      description: 'Broker and store are asked, children forked; nothing is consumed yet',
+      tags: 'starting',
+      initial: 'pinging',
+      on: {
+        'sentinel.stop': '#sentinel.stopping',
+        'sentinel.abort': { target: '#sentinel.stopping', actions: 'hurry' },
+        'sentinel.kill': { target: '#sentinel.stopping', actions: 'hurry' },
+        'process.orphaned': '#sentinel.stopping',
+        // A process that cannot even start is a mistake to be shown, not a loop to be slowed down.
+        'child.died': { target: '#sentinel.stopping', actions: ['noteDown', 'noteStartError', 'letGo'] },
+      },
+      states: {
+        pinging: {
+          description: 'Asking the broker and the store whether they answer',
+          invoke: {
+            src: 'pingServices',
+            onDone: 'forking',
+            onError: { target: '#sentinel.stopping', actions: 'noteServiceError' },
+          },
+        },
+        forking: {
+          description: 'Workers, monitor, scheduler and pusher are loading',
+          entry: ['forkAll', 'watchTimers'],
+          always: { guard: 'everyChildUp', target: 'opening' },
+        },
+        opening: {
+          description: 'Every sink is ready; the source may open',
+          entry: [
+            'reportGuarding',
+            { type: 'announce', params: { event: 'sentinel.guarding' } },
+            'openPusher',
+          ],
+          on: { 'pusher.opened': '#sentinel.running' },
+        },
+      },
+    },
+    running: {
+      description: 'Everything is up; what dies is replaced',
+      tags: 'running',
+      entry: 'reportRunning',
+      on: {
+        'sentinel.stop': 'stopping',
+        'sentinel.abort': { target: 'stopping', actions: 'hurry' },
+        'sentinel.kill': { target: 'stopping', actions: 'hurry' },
+        'process.orphaned': 'stopping',
+        'child.up': [
+          { guard: 'isPusher', actions: ['noteUp', 'introduce', 'openPusher'] },
+          { actions: ['noteUp', 'introduce', 'repeatTestaments'] },
+        ],
+        'child.died': [
+          {
+            guard: 'budgetSpent',
+            target: 'stopping',
+            actions: ['noteRestartsSpent', 'buryWorker', 'noteDown', 'letGo'],
+          },
+          { actions: ['chargeDeath', 'announceReincarnation', 'buryWorker', 'noteDown'] },
+        ],
+      },
+    },
+    stopping: {
+      description: 'The documented stop procedure, under one deadline',
+      tags: 'stopping',
+      type: 'parallel',
+      entry: { type: 'announce', params: { event: 'sentinel.stopping' } },
+      on: {
+        'child.died': [
+          // Outcomes may still be under way, so a monitor is replaced even now; nobody else is.
+          { guard: 'isMonitor', actions: ['noteDown', 'chargeDeath', 'announceReincarnation'] },
+          { actions: ['buryWorker', 'noteDown', 'letGo'] },
+        ],
+      },
+      states: {
+        stage: {
+          description: 'Who is being stopped',
+          initial: 'stoppingPusher',
+          states: {
+            stoppingPusher: {
+              description: 'The pusher stops consuming and pushes what it holds; the scheduler stops too',
+              entry: [
+                { type: 'order', params: { roles: ['pusher'], type: 'pusher.stop' } },
+                { type: 'stop', params: { role: 'scheduler' } },
+              ],
+              on: { 'pusher.drained': { actions: 'notePusherDrained' } },
+              always: { guard: 'nothingToPush', target: 'stoppingWorkers' },
+            },
+            stoppingWorkers: {
+              description: 'Workers finish what they have and leave',
+              entry: { type: 'stop', params: { role: 'worker' } },
+              always: { guard: 'allWorkersGone', target: 'stoppingMonitor' },
+            },
+            stoppingMonitor: {
+              description: 'The monitor saves what is left and sees it settled',
+              entry: [
+                { type: 'announce', params: { event: 'sentinel.waiting' } },
+                { type: 'stop', params: { role: 'monitor' } },
+              ],
+              always: { guard: 'monitorGone', target: 'closingPusher' },
+            },
+            closingPusher: {
+              description: 'The pusher closes its connection and leaves',
+              entry: { type: 'stop', params: { role: 'pusher' } },
+              always: [
+                { guard: and(['everyoneGone', 'hasFailed']), target: '#sentinel.failed' },
+                { guard: 'everyoneGone', target: '#sentinel.stopped' },
+              ],
+            },
+          },
+        },
+        urgency: {
+          description: 'How patient the stop is',
+          initial: 'patient',
+          states: {
+            patient: {
+              description: 'Started tasks may finish',
+              after: {
+                GRACE: {
+                  target: 'aborting',
+                  actions: ['noteDeadline', { type: 'announce', params: { event: 'cluster.deadline' } }],
+                },
+              },
+              on: { 'sentinel.abort': 'aborting', 'sentinel.kill': 'killing' },
+            },
+            aborting: {
+              description: 'Tasks are told by their abort signal; what has not started is requeued',
+              entry: [
+                { type: 'order', params: { roles: ['worker'], type: 'worker.abort' } },
+                { type: 'order', params: { roles: ['pusher'], type: 'pusher.abort' } },
+              ],
+              after: { ABORT_TIME: 'killing' },
+              on: { 'sentinel.kill': 'killing' },
+            },
+            killing: {
+              description: 'Workers are killed; what they ran is requeued',
+              entry: [
+                { type: 'kill', params: { roles: ['worker', 'scheduler'] } },
+                { type: 'order', params: { roles: ['monitor'], type: 'monitor.abort' } },
+                { type: 'order', params: { roles: ['pusher'], type: 'pusher.abort' } },
+              ],
+              after: { LAST_WAIT: 'exterminating' },
+              on: { 'sentinel.kill': 'exterminating' },
+            },
+            exterminating: {
+              description: 'Whoever is left is killed',
+              entry: { type: 'kill', params: { roles: ['worker', 'scheduler', 'monitor', 'pusher'] } },
+            },
+          },
+        },
+      },
+    },
+    stopped: {
+      description: 'Every child is gone',
+      type: 'final',
+      entry: 'reportStopped',
+    },
+    failed: {
+      description: 'Gave up: it could not start, or what it guards died too often',
+      type: 'final',
+      entry: 'reportFailed',
+    },
+  },
+})
+
+const isLiving = (context: SentinelContext, id: string): boolean =>
+  id in context.slots && context.slots[id]?.state !== 'down'
+
+function bury(testament: Testament) {
+  return { type: 'child.order', order: { type: 'worker.buried', ...testament } }
+}
+
+function endedEarly(role: Role, { code, signal }: Testament): ReportedError {
+  const how = signal ? `was killed by ${signal}` : `left with exit code ${code}`
+  return {
+    name: 'ProcessExitError',
+    code: 'QCLUSTER_PROCESS_EXIT',
+    message: `A ${role} process ${how} before it was ready; look for its last words above.`,
+  }
+}
+
+function restartsSpent({ maxRestarts, restartWindow }: SentinelContext, { role }: Died): ReportedError {
+  return {
+    name: 'ProcessExitError',
+    code: 'QCLUSTER_RESTARTS',
+    exitCode: 5,
+    message:
+      `More than ${maxRestarts} processes (the last one a ${role}) died within ${restartWindow / 1000} seconds ` +
+      'without a task to blame; the cluster gives up. Find out why they die, or raise maxRestarts.',
+  }
+}
