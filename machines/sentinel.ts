@@ -127,6 +127,23 @@ function listensTo(role: Role | undefined, peer: Role | undefined): boolean {
   )
 }
 
+/** The log's words for a death whose replacement is on its way. */
+const announceReincarnation = {
+  type: 'announce' as const,
+  params: ({ event }: { event: { type: string } }) => {
+    const { role, name, testament, error } = event as Died
+    return {
+      event: `${role}.reincarnated`,
+      process: name,
+      after: testament.cause === 'timedOut' ? 'timeout' : 'death',
+      ...(testament.running[0] && { task: testament.running[0].name }),
+      code: testament.code,
+      signal: testament.signal,
+      ...(error && { error }),
+    }
+  },
+}
+
 /**
  * Starts, guards, reincarnates and stops the processes of a cluster.
  * Provide `pingServices`, `child` (a childMachine with its process), `timerBoard` and the action `announce`.
@@ -207,21 +224,6 @@ export const sentinelMachine = setup({
       enqueue.raise({ type: 'death.forgotten' }, { delay: 'RESTART_WINDOW' })
     }),
     forgetDeath: assign({ recentDeaths: ({ context }) => Math.max(0, context.recentDeaths - 1) }),
-    announceReincarnation: enqueueActions(({ event, enqueue }) => {
-      const { role, name, testament, error } = event as Died
-      enqueue({
-        type: 'announce',
-        params: {
-          event: `${role}.reincarnated`,
-          process: name,
-          after: testament.cause === 'timedOut' ? 'timeout' : 'death',
-          ...(testament.running[0] && { task: testament.running[0].name }),
-          code: testament.code,
-          signal: testament.signal,
-          ...(error && { error }),
-        },
-      })
-    }),
     letGo: enqueueActions(({ event, enqueue }) => {
       enqueue.sendTo((event as Died).id, { type: 'child.stop' })
     }),
@@ -377,7 +379,7 @@ export const sentinelMachine = setup({
             target: 'stopping',
             actions: ['noteRestartsSpent', 'buryWorker', 'noteDown', 'letGo'],
           },
-          { actions: ['chargeDeath', 'announceReincarnation', 'buryWorker', 'noteDown'] },
+          { actions: ['chargeDeath', announceReincarnation, 'buryWorker', 'noteDown'] },
         ],
       },
     },
@@ -389,7 +391,7 @@ export const sentinelMachine = setup({
       on: {
         'child.died': [
           // Outcomes may still be under way, so a monitor is replaced even now; nobody else is.
-          { guard: 'isMonitor', actions: ['noteDown', 'chargeDeath', 'announceReincarnation'] },
+          { guard: 'isMonitor', actions: ['noteDown', 'chargeDeath', announceReincarnation] },
           { actions: ['buryWorker', 'noteDown', 'letGo'] },
         ],
       },

@@ -1,0 +1,94 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import { type CallbackActorLogic, type EventObject, fromCallback } from 'xstate'
+import type { NodeSignal, ProcessOrder, ProcessReport, ReportedError } from '../../machines/protocol.ts'
+
+/** What travels down to a child: first its input, then orders. */
+export type Downward =
+  | { readonly kind: 'init'; readonly name: string; readonly input: unknown }
+  | { readonly kind: 'event'; readonly event: EventObject }
+
+/** What travels up from a child: reports of its machine, batches of log records, and how it ended. */
+export type Upward =
+  | { readonly kind: 'event'; readonly event: EventObject }
+  | { readonly kind: 'records'; readonly records: readonly unknown[] }
+  | { readonly kind: 'error'; readonly error: ReportedError }
+
+export interface ProcessOptions {
+  /** The child's module: a path or a `file:` URL. It calls `serveProcess`. */
+  readonly module: string | URL
+  /** Flags for the child's Node. None are inherited: a parent's loaders and debuggers would slow or clash. */
+  readonly execArgv?: readonly string[]
+  /** Milliseconds the child may take to leave after its parent has let go of it; then it is killed. */
+  readonly killAfter?: number
+  /** Called with each batch of log records that the child sends. */
+  readonly onRecords?: (records: readonly unknown[]) => void
+}
+
+/** Names a process as the reference does: `Process-` and 32 hex digits. */
+export const processName = (): string => `Process-${randomBytes(16).toString('hex')}`
+
+/**
+ * A forked process as an actor. What is sent to it crosses to the child's machine; what that machine emits comes back
+ * as ordinary events to the parent, between `process.spawned { pid, name }` and `process.exited { code, signal }`.
+ * `{ type: 'process.kill', signal }` is carried out here. When the actor is stopped the child is told by the closing
+ * of its channel, and killed after `killAfter`.
+ *
+ * @example
+ * const machine = setup({ actors: { child: fromProcess({ module: new URL('./child.ts', import.meta.url) }) } })
+ *   .createMachine({ invoke: { src: 'child', input: { greeting: 'hello' } }, on: { 'process.exited': … } })
+ */
+export function fromProcess<TOrder extends EventObject = EventObject, TInput = unknown>(
+  options: ProcessOptions,
+): CallbackActorLogic<TOrder | ProcessOrder, TInput> {
+  return fromCallback<TOrder | ProcessOrder, TInput>(({ input, sendBack, receive }) => {
+    const name = processName()
+    const child = fork(modulePath(options.module), [], {
+      execArgv: [...(options.execArgv ?? [])],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
+    let failure: ReportedError | undefined
+    let gone = false
+
+    const leave = (code: number | null, signal: string | null, error = failure) => {
+      if (gone) return
+      gone = true
+      sendBack({ type: 'process.exited', code, signal, ...(error && { error }) } satisfies ProcessReport)
+    }
+    child.on('spawn', () => sendBack({ type: 'process.spawned', pid: child.pid as number, name } satisfies ProcessReport))
+    child.on('message', (message: Upward) => {
+      if (message.kind === 'event') sendBack(message.event)
+      else if (message.kind === 'records') options.onRecords?.(message.records)
+      else failure = message.error
+    })
+    child.on('exit', leave)
+    child.on('error', (error) => {
+      // A fork that failed has no exit; a signal that failed has one to come.
+      if (child.pid === undefined) leave(null, null, { name: error.name, message: error.message })
+    })
+    tell(child, { kind: 'init', name, input })
+    receive((event) => {
+      if (event.type === 'process.kill') child.kill((event as { signal?: NodeSignal }).signal ?? 'SIGKILL')
+      else tell(child, { kind: 'event', event })
+    })
+    return () => letGo(child, options.killAfter ?? 3_000)
+  })
+}
+
+function modulePath(module: string | URL): string {
+  return String(module).startsWith('file:') ? fileURLToPath(module) : String(module)
+}
+
+function tell(child: ChildProcess, message: Downward): void {
+  // A child that is gone is reported by its exit; what was sent to it meanwhile has no reader.
+  if (child.connected) child.send(message, () => {})
+}
+
+function letGo(child: ChildProcess, killAfter: number): void {
+  child.removeAllListeners('message')
+  if (child.exitCode !== null || child.signalCode !== null) return
+  if (child.connected) child.disconnect()
+  const killer = setTimeout(() => child.kill('SIGKILL'), killAfter)
+  child.once('exit', () => clearTimeout(killer))
+}

@@ -1,0 +1,115 @@
+import { type AnyActorLogic, type AnyActorRef, createActor, type EventObject } from 'xstate'
+import { toErrorRecord } from '../errors.ts'
+import type { Downward, Upward } from './fork.ts'
+
+/** What a child knows of itself when its logic is made. */
+export interface ServedProcess {
+  /** `Process-` and 32 hex digits, given by the parent. */
+  readonly name: string
+  readonly pid: number
+  /** What the parent passed as the actor's input. */
+  readonly input: unknown
+  /** Sends a log record to the parent, in one message a turn; dropped and counted when the channel is full. */
+  readonly record: (record: unknown) => void
+}
+
+export interface ServeOptions {
+  /** Milliseconds that the machine may take to end after its parent has vanished. */
+  readonly orphanGrace?: number
+}
+
+const channel = {
+  records: [] as unknown[],
+  scheduled: false,
+  full: false,
+  dropped: 0,
+}
+
+/**
+ * The child's end of `fromProcess`: runs `logic` as this process's root actor. Orders arrive as its events, and what it
+ * emits goes up as reports. The process ends when the actor does: 0 when it is done, 1 when it failed (the error is
+ * reported first). It ignores SIGINT, SIGTERM and SIGHUP, which a terminal or an init system sends to the whole group:
+ * its parent leads. When the parent vanishes the actor gets `process.orphaned`.
+ *
+ * @example
+ * serveProcess(machine)
+ */
+export function serveProcess(
+  logic: AnyActorLogic | ((served: ServedProcess) => AnyActorLogic | Promise<AnyActorLogic>),
+  options: ServeOptions = {},
+): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
+  const early: EventObject[] = []
+  let actor: AnyActorRef | undefined
+  const deliver = (event: EventObject) => (actor ? actor.send(event) : early.push(event))
+
+  process.on('message', (message: Downward) => {
+    if (message.kind === 'event') deliver(message.event)
+    else
+      void begin(logic, message).then((begun) => {
+        actor = begun
+        for (const event of early.splice(0)) actor.send(event)
+      }, fail)
+  })
+  process.on('disconnect', () => {
+    deliver({ type: 'process.orphaned' })
+    setTimeout(() => process.exit(1), options.orphanGrace ?? 3_000).unref()
+  })
+}
+
+async function begin(
+  logic: Parameters<typeof serveProcess>[0],
+  { name, input }: Extract<Downward, { kind: 'init' }>,
+): Promise<AnyActorRef> {
+  const root = typeof logic === 'function' ? await logic({ name, pid: process.pid, input, record }) : logic
+  const actor = createActor(root, { input, id: name })
+  actor.on('*', (event) => report({ kind: 'event', event }))
+  actor.subscribe({ error: fail, complete: () => void leave(0) })
+  actor.start()
+  return actor
+}
+
+function fail(error: unknown): void {
+  report({ kind: 'error', error: toErrorRecord(error) })
+  void leave(1)
+}
+
+function report(message: Upward): void {
+  if (process.connected) process.send?.(message)
+}
+
+function record(entry: unknown): void {
+  if (channel.full) {
+    channel.dropped += 1
+    return
+  }
+  channel.records.push(entry)
+  if (channel.scheduled) return
+  channel.scheduled = true
+  setImmediate(flushRecords)
+}
+
+function flushRecords(): void {
+  channel.scheduled = false
+  const records = channel.records.splice(0)
+  if (records.length === 0) return
+  if (!process.connected) return
+  const room = process.send?.({ kind: 'records', records } satisfies Upward, () => reopen())
+  if (room === false) channel.full = true
+}
+
+function reopen(): void {
+  if (!channel.full) return
+  channel.full = false
+  if (channel.dropped === 0) return
+  record({ at: Date.now(), level: 'warn', event: 'records.dropped', count: channel.dropped })
+  channel.dropped = 0
+}
+
+/** Waits until the last message has left: one sent right before `exit` may otherwise never arrive. */
+async function leave(code: number): Promise<void> {
+  flushRecords()
+  if (process.connected)
+    await new Promise((resolve) => process.send?.({ kind: 'records', records: [] } satisfies Upward, resolve))
+  process.exit(code)
+}
