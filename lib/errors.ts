@@ -107,7 +107,10 @@ export class TaskFailedError extends QclusterError {
   readonly taskId: string
   readonly attempt: number
 
-  constructor(message: string, details: { taskId: string; attempt: number; stack?: string; cause?: unknown }) {
+  constructor(
+    message: string,
+    details: { taskId: string; attempt: number; stack?: string; cause?: unknown },
+  ) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
     this.taskId = details.taskId
     this.attempt = details.attempt

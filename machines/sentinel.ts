@@ -1,4 +1,4 @@
-import { and, assign, emit, enqueueActions, fromCallback, fromPromise, raise, setup } from 'xstate'
+import { and, assign, emit, enqueueActions, fromCallback, fromPromise, raise, setup, stopChild } from 'xstate'
 import { type ChildInput, type ChildReport, childMachine } from './child.ts'
 import type {
   Cause,
@@ -203,6 +203,8 @@ export const sentinelMachine = setup({
       slots: ({ context, event }) => withSlot(context, (event as Died).id, { state: 'down', socket: null }),
     }),
     noteGone: assign({ slots: ({ context, event }) => withoutSlot(context, (event as Died).id) }),
+    /** A child that has ended stays among the children until it is let go. */
+    forgetChild: stopChild(({ event }) => (event as Died).id),
     /** Tells the monitor and the pusher what a dead worker leaves behind. */
     buryWorker: enqueueActions(({ context, event, enqueue }) => {
       const { id, role, testament } = event as Died
@@ -316,7 +318,7 @@ export const sentinelMachine = setup({
   initial: 'starting',
   on: {
     'child.up': { actions: ['noteUp', 'introduce', 'repeatTestaments'] },
-    'child.gone': { actions: ['buryWorker', 'noteGone'] },
+    'child.gone': { actions: ['buryWorker', 'noteGone', 'forgetChild'] },
     'worker.drained': { actions: 'noteDrained' },
     'worker.overran': { actions: 'killOverdue' },
     'tasks.interrupted': { actions: 'countInterrupted' },

@@ -24,11 +24,22 @@ export type Settlement =
   /** Done with; forget it. */
   | { readonly type: 'ack'; readonly receipt: Receipt }
   /** Replace it by `package`, handed out no sooner than `delay` milliseconds from now. */
-  | { readonly type: 'retry'; readonly receipt: Receipt; readonly package: Package; readonly delay: number; readonly reason: string }
+  | {
+      readonly type: 'retry'
+      readonly receipt: Receipt
+      readonly package: Package
+      readonly delay: number
+      readonly reason: string
+    }
   /** Hand it out again, now, to anyone. */
   | { readonly type: 'requeue'; readonly receipt: Receipt }
   /** Move it (as `package`) to the dead letters, where a person looks at it. */
-  | { readonly type: 'deadLetter'; readonly receipt: Receipt; readonly package: Package; readonly reason: string }
+  | {
+      readonly type: 'deadLetter'
+      readonly receipt: Receipt
+      readonly package: Package
+      readonly reason: string
+    }
 
 export interface ConsumeOptions {
   readonly queue: string

@@ -56,7 +56,9 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
       gone = true
       sendBack({ type: 'process.exited', code, signal, ...(error && { error }) } satisfies ProcessReport)
     }
-    child.on('spawn', () => sendBack({ type: 'process.spawned', pid: child.pid as number, name } satisfies ProcessReport))
+    child.on('spawn', () =>
+      sendBack({ type: 'process.spawned', pid: child.pid as number, name } satisfies ProcessReport),
+    )
     child.on('message', (message: Upward) => {
       if (message.kind === 'event') sendBack(message.event)
       else if (message.kind === 'records') options.onRecords?.(message.records)
