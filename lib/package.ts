@@ -1,4 +1,14 @@
-/** What a broker carries for one run of a task: a signed header and the encoded arguments. */
+/**
+ * What a broker carries for one run of a task: a signed header and the encoded arguments, as the text
+ * `<signature>\n<header JSON>\n<args>`. The signature covers all that follows it, with a key of the queue's own.
+ */
+
+import type { Package } from './brokers/broker.ts'
+import { SignatureError } from './errors.ts'
+import { SIGNATURE_LENGTH, type Signer } from './signing.ts'
+
+const PURPOSE = 'qcluster.task'
+const SIGNED_FROM = SIGNATURE_LENGTH + 1
 
 /** Everything about a run that decides its execution. Signed as a whole; a pusher reads this and never the arguments. */
 export interface TaskHeader {
@@ -29,4 +39,125 @@ export interface TaskHeader {
 export interface OpenedPackage {
   readonly header: TaskHeader
   readonly args: string
+}
+
+/** Packs and signs one run of a task for `queue`. `args` is a text of `lib/tasks/codec.ts`. */
+export function sealPackage(header: TaskHeader, args: string, queue: string, signer: Signer): Package {
+  const signed = `${JSON.stringify(header)}\n${args}`
+  const body = `${signer.sign(PURPOSE, queue, signed)}\n${signed}`
+  return { taskId: header.id, run: header.run, attempt: header.attempt, body }
+}
+
+/**
+ * Opens a package that came from `queue`. Nothing in it is looked at before its signature has been checked.
+ *
+ * @throws {SignatureError} when it is not signed, signed with another key or for another queue, cut short, not what its
+ *   envelope says, or when its header is none.
+ */
+export function openPackage(sealed: Package, queue: string, signer: Signer): OpenedPackage {
+  const { body } = sealed
+  refuseUnsigned(sealed, queue)
+  const signed = body.slice(SIGNED_FROM)
+  if (!signer.verify(PURPOSE, queue, signed, body.slice(0, SIGNATURE_LENGTH)))
+    throw foreign(sealed, queue, signed)
+
+  const headerEnd = signed.indexOf('\n')
+  const header = parseHeader(sealed, queue, signed.slice(0, headerEnd))
+  refuseOtherEnvelope(sealed, queue, header)
+  return { header, args: signed.slice(headerEnd + 1) }
+}
+
+/** True when `value` has all that decides a run, of the right types. The rest of a signed header is trusted. */
+export function isTaskHeader(value: unknown): value is TaskHeader {
+  if (typeof value !== 'object' || value === null) return false
+  const header = value as Partial<Record<keyof TaskHeader, unknown>>
+  return (
+    typeof header.id === 'string' &&
+    /^[0-9a-f]{32}$/.test(header.id) &&
+    isCount(header.run) &&
+    isCount(header.attempt) &&
+    typeof header.name === 'string' &&
+    typeof header.func === 'string' &&
+    Number.isFinite(header.enqueuedAt)
+  )
+}
+
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 1
+
+function refuseUnsigned(sealed: Package, queue: string): void {
+  const end = sealed.body.indexOf('\n')
+  if (end === SIGNATURE_LENGTH) return
+  const cut = end < 0 && sealed.body.length <= SIGNATURE_LENGTH && /^[\w-]*$/.test(sealed.body)
+  throw cut ? truncated(sealed, queue) : notSigned(sealed, queue)
+}
+
+function parseHeader(sealed: Package, queue: string, text: string): TaskHeader {
+  const header = parseJson(text)
+  if (isTaskHeader(header)) return header
+  throw refusal(
+    sealed,
+    queue,
+    `is signed, but its header is not valid: expected id, run, attempt, name, func and enqueuedAt, got ${shorten(text)}`,
+    'Run the same version of qcluster on both sides.',
+  )
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    // Not JSON is one way of not being a header; the caller says so.
+    return undefined
+  }
+}
+
+/** A broker routes and counts by the envelope, so one that differs from what was signed may not be acted on. */
+function refuseOtherEnvelope(sealed: Package, queue: string, header: TaskHeader): void {
+  if (sealed.taskId === header.id && sealed.run === header.run && sealed.attempt === header.attempt) return
+  throw refusal(
+    sealed,
+    queue,
+    `does not match its envelope: signed was task ${header.id} (run ${header.run}, attempt ${header.attempt})`,
+    'Find out who writes to the queue.',
+  )
+}
+
+function notSigned(sealed: Package, queue: string): SignatureError {
+  return refusal(
+    sealed,
+    queue,
+    `has no signature: expected ${SIGNATURE_LENGTH} characters and a line end, got ${shorten(sealed.body)}`,
+    'Enqueue with qcluster, and let nothing else write to the queue.',
+  )
+}
+
+function truncated(sealed: Package, queue: string): SignatureError {
+  return refusal(
+    sealed,
+    queue,
+    `is truncated: it ends after ${sealed.body.length} characters, before its header does`,
+    'Enqueue the task again.',
+  )
+}
+
+function foreign(sealed: Package, queue: string, signed: string): SignatureError {
+  if (!signed.includes('\n')) return truncated(sealed, queue)
+  return refusal(
+    sealed,
+    queue,
+    'has a foreign signature: it was signed with another secret, for another queue, or changed on its way',
+    'Give producers and clusters the same secretKey.',
+  )
+}
+
+function refusal(sealed: Package, queue: string, problem: string, remedy: string): SignatureError {
+  const { taskId, run, attempt } = sealed
+  return new SignatureError(
+    `The package of task ${taskId} (run ${run}, attempt ${attempt}) on queue "${queue}" ${problem}. ${remedy}`,
+  )
+}
+
+/** The start of a text, for a message: a body may be large, and is a stranger's. */
+function shorten(text: string): string {
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text)
 }

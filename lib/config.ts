@@ -1,0 +1,244 @@
+/**
+ * Configuration: what a user gives, checked at the door, frozen after. The options themselves stand in one table in
+ * lib/options.ts. This is the only file that reads the environment, and it loads no package before it is asked to.
+ */
+import { existsSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import type { z } from 'zod'
+import { ConfigError } from './errors.ts'
+import type { OptionName, optionTable } from './options.ts'
+
+export type { OptionName } from './options.ts'
+
+/** What a user gives, all of it optional; times are seconds. See the table in lib/options.ts. */
+export interface Options extends z.input<typeof optionTable> {}
+
+/**
+ * What the cluster goes by: plain JSON, complete and frozen. Times are seconds as in {@link Options}, so that an option
+ * means one thing wherever it is read; whoever sets a timer by one multiplies. Paths are absolute.
+ */
+export interface Settings extends Readonly<Omit<z.output<typeof optionTable>, 'secretKey'>> {
+  /** The first one signs, all are accepted. */
+  readonly secretKey: readonly string[]
+}
+
+export type LogLevel = Settings['logLevel']
+
+/** Where the value of an option came from. */
+export type Origin = 'flag' | 'env' | 'file' | 'default'
+
+export interface ResolveOptions {
+  /** Where the config file is looked for, and what relative paths start from; the working directory. */
+  readonly baseDir?: string
+  /** The config file, when it is not the one in `baseDir`; null: none is read. */
+  readonly file?: string | null
+  /** The environment; this process's own. */
+  readonly env?: Environment
+}
+
+export interface ResolvedConfig {
+  readonly settings: Settings
+  readonly origins: Readonly<Record<OptionName, Origin>>
+  /** The absolute path of the config file that was read. */
+  readonly configFile?: string
+}
+
+export interface ConfigFile {
+  readonly path: string
+  readonly options: Options
+}
+
+/** Seconds from a run's own deadline to the kill of its worker: for a task that heeds its abort signal. */
+export const TIMEOUT_GRACE = 3
+
+/**
+ * Gives a config file its types.
+ * @example
+ * export default defineConfig({ workers: 4, tasks: ['./tasks.ts'] })
+ */
+export function defineConfig(options: Options): Options {
+  return options
+}
+
+/**
+ * Completes and checks what a user gave. Given options win over the environment (`QCLUSTER_WORKERS`, …), that over the
+ * config file, and that over the defaults. Makes the data folder's secret key when no key is given.
+ * @throws {ConfigError} that lists everything that is wrong
+ */
+export async function resolveSettings(options: Options = {}, where: ResolveOptions = {}): Promise<Settings> {
+  return (await resolveConfig(options, where)).settings
+}
+
+/** Does what {@link resolveSettings} does, and tells where each value came from. */
+export async function resolveConfig(
+  options: Options = {},
+  where: ResolveOptions = {},
+): Promise<ResolvedConfig> {
+  const table = await import('./options.ts')
+  const baseDir = resolve(where.baseDir ?? process.cwd())
+  const file = where.file === null ? undefined : await loadConfigFile(baseDir, where.file)
+  const given = strongest([
+    { origin: 'flag', base: baseDir, values: options, place: () => 'the given options' },
+    environmentLayer(table, baseDir, where.env ?? process.env),
+    ...(file ? [fileLayer(file)] : []),
+  ])
+  refuseFaults(table, given)
+  const values = Object.fromEntries(given.map(({ name, value, layer }) => [name, rooted(name, value, layer)]))
+  return {
+    settings: freeze(await complete(table.optionTable.parse(values), file ? dirname(file.path) : baseDir)),
+    origins: originsOf(table, given),
+    ...(file && { configFile: file.path }),
+  }
+}
+
+/**
+ * Loads `qcluster.config.ts`, `.mjs` or `.js` of a folder, or the file that is named.
+ * @returns undefined when the folder has none
+ * @throws {ConfigError} when a named file is missing, or a file cannot be loaded or exports no options
+ */
+export async function loadConfigFile(cwd: string, name?: string): Promise<ConfigFile | undefined> {
+  const path = name === undefined ? findFile(cwd, CONFIG_FILES) : resolve(cwd, name)
+  if (path === undefined) return undefined
+  if (!existsSync(path))
+    throw new ConfigError(
+      `Expected a config file at ${path}, but there is none; correct the path or leave it out.`,
+    )
+  return { path, options: await importOptions(path) }
+}
+
+/** The environment's name of an option: `dataDir` is `QCLUSTER_DATA_DIR`. */
+export function environmentName(name: OptionName): string {
+  return `QCLUSTER_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+}
+
+/** Environment variables read beside `QCLUSTER_…`, which wins. */
+const ALIASES: Partial<Record<OptionName, string>> = { name: 'Q_CLUSTER_NAME', logLevel: 'LOG_LEVEL' }
+const CONFIG_FILES = ['qcluster.config.ts', 'qcluster.config.mjs', 'qcluster.config.js']
+const TASK_FILES = ['tasks.ts', 'tasks.js', 'tasks.mjs']
+
+type Table = typeof import('./options.ts')
+type Checked = z.output<typeof optionTable>
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** One source of options. */
+interface Layer {
+  readonly origin: Origin
+  /** What its relative paths start from. */
+  readonly base: string
+  readonly values: Readonly<Record<string, unknown>>
+  /** Where a user corrects an option of it. */
+  readonly place: (name: string) => string
+}
+
+interface Given {
+  readonly name: string
+  readonly value: unknown
+  readonly layer: Layer
+}
+
+function findFile(folder: string, names: readonly string[]): string | undefined {
+  return names.map((name) => join(folder, name)).find((path) => existsSync(path))
+}
+
+async function importOptions(path: string): Promise<Options> {
+  const { isPlainObject, kindOf } = await import('./options.ts')
+  const loaded: unknown = await importDefault(path)
+  if (isPlainObject(loaded)) return loaded
+  throw new ConfigError(
+    `Expected ${path} to export its options as default, got ${kindOf(loaded)}; write \`export default defineConfig({ … })\`.`,
+  )
+}
+
+async function importDefault(path: string): Promise<unknown> {
+  try {
+    return (await import(pathToFileURL(path).href)).default
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new ConfigError(`The config file ${path} cannot be loaded: ${reason}; correct it.`, { cause })
+  }
+}
+
+function fileLayer({ path, options }: ConfigFile): Layer {
+  return { origin: 'file', base: dirname(path), values: { ...options }, place: () => path }
+}
+
+/**
+ * Unknown `QCLUSTER_…` names are left alone, unlike unknown options: orchestrators put names of their own there, such as
+ * `QCLUSTER_PORT` for a service that is called qcluster.
+ */
+function environmentLayer({ optionNames, readText }: Table, base: string, env: Environment): Layer {
+  const given = optionNames.filter((name) => env[variableOf(name, env)])
+  return {
+    origin: 'env',
+    base,
+    values: Object.fromEntries(
+      given.map((name) => [name, readText(name, env[variableOf(name, env)] as string)]),
+    ),
+    place: (name) => `the environment variable ${variableOf(name as OptionName, env)}`,
+  }
+}
+
+/** The variable that counts for an option; one that is set to nothing counts as absent. */
+function variableOf(name: OptionName, env: Environment): string {
+  const alias = ALIASES[name]
+  return alias && !env[environmentName(name)] ? alias : environmentName(name)
+}
+
+/** Of each name the value of the first layer that has one. What a stronger layer hides is not even checked, so that there is a way round it. */
+function strongest(layers: readonly Layer[]): Given[] {
+  const given = new Map<string, Given>()
+  for (const layer of layers)
+    for (const [name, value] of Object.entries(layer.values))
+      if (value !== undefined && !given.has(name)) given.set(name, { name, value, layer })
+  return [...given.values()]
+}
+
+function refuseFaults({ faultOf }: Table, given: readonly Given[]): void {
+  const faults = given
+    .map(({ name, value, layer }) => faultOf(name, value, layer.place(name)))
+    .filter((fault) => fault !== undefined)
+  if (faults.length === 1) throw new ConfigError(`The configuration is wrong. ${faults[0]}`)
+  if (faults.length > 1)
+    throw new ConfigError(`The configuration is wrong in ${faults.length} places.\n- ${faults.join('\n- ')}`)
+}
+
+/** Relative paths start from the place that names them. */
+function rooted(name: string, value: unknown, { base }: Layer): unknown {
+  if (name === 'dataDir') return absolute(base, value as string)
+  if (name === 'tasks') return (value as string[]).map((path) => absolute(base, path))
+  return value
+}
+
+function absolute(base: string, path: string): string {
+  return path.startsWith('file:') ? fileURLToPath(path) : resolve(base, path)
+}
+
+/** Fills in what depends on other options, on folders and on the secret's file. */
+async function complete(checked: Checked, home: string): Promise<Settings> {
+  const dataDir = resolve(home, checked.dataDir)
+  return {
+    ...checked,
+    dataDir,
+    tasks: checked.tasks.length > 0 ? checked.tasks : [findFile(home, TASK_FILES) ?? []].flat(),
+    queueLimit: Math.max(checked.queueLimit, checked.workers * checked.concurrency + 1),
+    secretKey: await secretsOf(checked.secretKey, dataDir),
+  }
+}
+
+async function secretsOf(given: Checked['secretKey'], dataDir: string): Promise<readonly string[]> {
+  if (given !== undefined) return [given].flat()
+  const { loadOrCreateSecret } = await import('./signing.ts')
+  return [await loadOrCreateSecret(dataDir)]
+}
+
+function originsOf({ optionNames }: Table, given: readonly Given[]): Record<OptionName, Origin> {
+  const originOf = (name: OptionName) => given.find((one) => one.name === name)?.layer.origin ?? 'default'
+  return Object.fromEntries(optionNames.map((name) => [name, originOf(name)])) as Record<OptionName, Origin>
+}
+
+function freeze(settings: Settings): Settings {
+  Object.freeze(settings.tasks)
+  Object.freeze(settings.secretKey)
+  return Object.freeze(settings)
+}

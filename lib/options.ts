@@ -1,0 +1,272 @@
+/**
+ * The one table of options: name, type, unit, default and a sentence for each, and the words for what is wrong with one.
+ * It loads zod, so lib/config.ts imports it on demand; types may be taken from it freely.
+ */
+import { availableParallelism } from 'node:os'
+import { z } from 'zod'
+
+/** The levels of the log, and the names that other systems give them. */
+const LEVELS = {
+  debug: 'debug',
+  info: 'info',
+  warn: 'warn',
+  error: 'error',
+  fatal: 'fatal',
+  silent: 'silent',
+  warning: 'warn',
+  critical: 'fatal',
+  DEBUG: 'debug',
+  INFO: 'info',
+  WARN: 'warn',
+  WARNING: 'warn',
+  ERROR: 'error',
+  CRITICAL: 'fatal',
+  FATAL: 'fatal',
+} as const
+
+/** Node's timers hold 31 bits of milliseconds; a longer one would fire at once. */
+const LONGEST = 2_147_483
+
+/** Gives a type the words that complete "expected …". */
+const expects = <T extends z.ZodType>(words: string, type: T): T => type.meta({ expects: words })
+
+const wholeNumber = (least: number) => expects(`a whole number of at least ${least}`, z.int().min(least))
+const seconds = () => expects('a number of seconds, 0 or more', z.number().min(0).max(LONGEST))
+const someSeconds = () => expects('a number of seconds above 0', z.number().positive().max(LONGEST))
+const flag = () => expects('true or false', z.boolean())
+const text = () => expects('a text that is not empty', z.string().min(1))
+const oneOf = <const T extends readonly [string, ...string[]]>(...values: T) =>
+  expects(`one of ${values.join(', ')}`, z.enum(values))
+
+const clusterName = expects(
+  'a name of 1 to 100 characters, none of them a control character',
+  z.string().regex(/^[^\p{C}]{1,100}$/u),
+)
+const secretKey = expects(
+  'a text that is not empty, or a list of them',
+  z.union([z.string().min(1), z.array(z.string().min(1)).min(1).readonly()]),
+)
+const logLevel = expects(
+  'one of debug, info, warn, error, fatal, silent',
+  z.enum(Object.keys(LEVELS) as [keyof typeof LEVELS]).transform((name) => LEVELS[name]),
+)
+
+/** Every option a user can give. */
+export const optionTable = z.object({
+  name: clusterName
+    .default('default')
+    .describe('The queue that this cluster serves and that producers enqueue to; part of every signature.'),
+  tasks: expects('a list of module paths', z.array(z.string().min(1)).readonly())
+    .default([])
+    .describe(
+      'The modules that export the tasks; when empty, `tasks.ts`, `tasks.js` or `tasks.mjs` is looked for.',
+    ),
+  workers: wholeNumber(1)
+    .default(() => availableParallelism())
+    .describe('Worker processes; by default as many as this machine has processors for us.'),
+  concurrency: wholeNumber(1).default(1).describe('Tasks that one worker runs at a time.'),
+  timeout: expects(
+    'a number of seconds above 0, or null for no limit',
+    z.number().positive().max(LONGEST).nullable(),
+  )
+    .default(null)
+    .describe('Seconds that a run may take; null: as long as it needs. A task can have its own.'),
+  queueLimit: wholeNumber(1)
+    .default(1000)
+    .describe('The most deliveries the cluster holds in memory; never under workers × concurrency + 1.'),
+  grace: seconds().default(25).describe('Seconds that a stop may take before running tasks are aborted.'),
+  guardCycle: expects('a number of seconds above 0 and below 60', z.number().positive().lt(60))
+    .default(0.5)
+    .describe(
+      'Seconds between two looks of the sentinel at the clocks of running tasks, and between two stats.',
+    ),
+  poll: someSeconds()
+    .default(0.2)
+    .describe('Seconds between two looks at a broker that cannot say when there is something new.'),
+  maxAttempts: wholeNumber(0)
+    .default(3)
+    .describe('Attempts before a failing task is given up; 0: endless. A task can have its own.'),
+  maxDeliveries: wholeNumber(1)
+    .default(50)
+    .describe('Deliveries without an outcome before a task is given up: it seems to end whatever takes it.'),
+  retry: seconds()
+    .default(60)
+    .describe('Seconds before the second attempt; each further one waits longer. A task can have its own.'),
+  secretKey: secretKey
+    .optional()
+    .describe(
+      'Signs packages; of a list the first one signs and all are accepted. By default `secret.key` in the data folder, made when missing.',
+    ),
+  dataDir: text()
+    .default('.qcluster')
+    .describe(
+      'The folder of queue, results and secret key: beside the config file, else in the working directory.',
+    ),
+  durability: oneOf('normal', 'full')
+    .default('normal')
+    .describe(
+      'What is saved in SQLite survives the death of every process; `full`: a power cut too, and slower.',
+    ),
+  handleSignals: flag()
+    .default(false)
+    .describe('Stop at SIGTERM, SIGINT and SIGHUP, at once at the second, by force at the third.'),
+  logLevel: logLevel.default('info').describe('The least level that is logged.'),
+  logFormat: oneOf('text', 'json').default('text').describe('Lines for people, or one JSON object a line.'),
+  scheduler: flag().default(true).describe('Turn due schedules into tasks.'),
+  maxRestarts: wholeNumber(0)
+    .default(5)
+    .describe(
+      'Deaths of processes that no task explains, within restartWindow, before the cluster gives up.',
+    ),
+  restartWindow: someSeconds().default(30).describe('Seconds within which maxRestarts counts.'),
+})
+
+export type OptionName = keyof typeof optionTable.shape
+
+/** The names of all options, in the order of the table. */
+export const optionNames = Object.keys(optionTable.shape) as OptionName[]
+
+/** The option's one sentence. */
+export function describeOption(name: OptionName): string {
+  return optionTable.shape[name].description as string
+}
+
+/**
+ * What is wrong with an option, as a sentence for its user; undefined when nothing is.
+ * @param place where the user corrects it, such as the path of a config file
+ */
+export function faultOf(name: string, value: unknown, place: string): string | undefined {
+  if (!isOption(name))
+    return `${name}: there is no such option; the nearest one is ${nearestOption(name)}. Correct it in ${place}.`
+  const stranger = strangerIn(value, name)
+  if (stranger) return notPlain(stranger, place)
+  if (optionTable.shape[name].safeParse(value).success) return undefined
+  // A secret stays out of every message.
+  const got = name === 'secretKey' ? kindOf(value) : show(value)
+  return `${name}: expected ${expectationOf(name)}, got ${got}. Correct it in ${place}.`
+}
+
+/**
+ * Reads an option from text, as it comes from the environment or a command line: numbers, `true` and `false` (also
+ * `yes`, `no`, `on`, `off`, `1`, `0`), `none` for null, lists with commas, or JSON. A text that fits nothing comes back
+ * in its likeliest reading, for {@link faultOf} to refuse.
+ */
+export function readText(name: OptionName, source: string): unknown {
+  const readings = readingsOf(source.trim())
+  const fitting = readings.find((reading) => optionTable.shape[name].safeParse(reading).success)
+  return fitting === undefined ? readings[0] : fitting
+}
+
+/** Names a value's kind for a sentence: `a list`, `a function`, `a URL`. */
+export function kindOf(value: unknown): string {
+  if (value === undefined || value === null) return String(value)
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value !== 'object') return `a ${typeof value}`
+  return isPlainObject(value) ? 'an object' : `an instance of ${value.constructor?.name || 'a class'}`
+}
+
+/** True for `{ … }`, false for lists and instances of classes. */
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === null || prototype === Object.prototype
+}
+
+function isOption(name: string): name is OptionName {
+  return Object.hasOwn(optionTable.shape, name)
+}
+
+function expectationOf(name: OptionName): string {
+  return innermost(optionTable.shape[name]).meta()?.expects as string
+}
+
+/** Below defaults and optionals stands the type that says what it expects. */
+function innermost(type: z.ZodType): z.ZodType {
+  return type instanceof z.ZodDefault || type instanceof z.ZodOptional
+    ? innermost(type.unwrap() as z.ZodType)
+    : type
+}
+
+/** A value that no other process can have, and where it stands. */
+interface Stranger {
+  readonly path: string
+  readonly value: unknown
+}
+
+function strangerIn(value: unknown, path: string): Stranger | undefined {
+  if (Array.isArray(value)) return strangerAmong(value, (index) => `${path}[${index}]`)
+  if (isPlainObject(value)) return strangerAmong(value, (key) => `${path}.${key}`)
+  const isPlain = value === null || ['undefined', 'boolean', 'number', 'string'].includes(typeof value)
+  return isPlain ? undefined : { path, value }
+}
+
+function strangerAmong(parts: object, pathOf: (key: string) => string): Stranger | undefined {
+  return Object.entries(parts)
+    .map(([key, part]) => strangerIn(part, pathOf(key)))
+    .find((stranger) => stranger !== undefined)
+}
+
+function notPlain({ path, value }: Stranger, place: string): string {
+  const instead = value instanceof URL ? 'its href' : 'plain data, or the path of a module that exports it'
+  return `What a child process needs is JSON or a module path: ${path} is ${kindOf(value)}. Give ${instead} in ${place}.`
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text
+}
+
+const WORDS: Readonly<Record<string, boolean | null>> = {
+  true: true,
+  yes: true,
+  on: true,
+  1: true,
+  false: false,
+  no: false,
+  off: false,
+  0: false,
+  none: null,
+}
+
+/** All that a text may mean, the likeliest first. */
+function readingsOf(source: string): unknown[] {
+  const json = parseJson(source)
+  const word = WORDS[source.toLowerCase()]
+  const list = source.split(',').map((part) => part.trim())
+  return [
+    // A quoted text stays as it is: the quotes may be part of a secret.
+    ...(json === undefined || typeof json === 'string' ? [] : [json]),
+    ...(word === undefined ? [] : [word]),
+    ...(list.length > 1 ? [list, source] : [source, list]),
+  ]
+}
+
+function parseJson(source: string): unknown {
+  try {
+    return JSON.parse(source)
+  } catch {
+    // Not JSON: then it is one of the other readings.
+    return undefined
+  }
+}
+
+function nearestOption(name: string): string {
+  const distances = optionNames.map((option) => distance(name.toLowerCase(), option.toLowerCase()))
+  return optionNames[distances.indexOf(Math.min(...distances))] as string
+}
+
+/** Levenshtein's: the letters to change, add or leave out to get from one word to the other. */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, n) => n)
+  for (const [i, letter] of [...from].entries()) row = nextRow(row, i + 1, letter, to)
+  return row[to.length] as number
+}
+
+function nextRow(above: readonly number[], first: number, letter: string, to: string): number[] {
+  const row = [first]
+  for (let j = 0; j < to.length; j++) {
+    const changed = (above[j] as number) + (letter === to[j] ? 0 : 1)
+    row.push(Math.min((above[j + 1] as number) + 1, (row[j] as number) + 1, changed))
+  }
+  return row
+}

@@ -1,0 +1,399 @@
+import type { DispatcherReport } from '../../machines/pusher.ts'
+import type { Delivery, Package, Receipt, Settlement } from '../brokers/broker.ts'
+import { type OpenedPackage, sealPackage } from '../package.ts'
+import type { Signer } from '../signing.ts'
+import {
+  type Job,
+  type MonitorToPusher,
+  type PusherToMonitor,
+  type PusherToWorker,
+  type RunKey,
+  runKey,
+  type Verdict,
+  type WorkerToPusher,
+} from './frames.ts'
+import { Window } from './window.ts'
+
+/** Where a run is: waiting here, at a worker, ended and waiting for its verdict, or asked about. */
+type Place = 'waiting' | 'worker' | 'ended' | 'asked' | 'left'
+
+interface Held {
+  readonly key: RunKey
+  /** Null until the broker hands out the run again to us: a former pusher's receipt is void. */
+  receipt: Receipt | null
+  /** Null where only a worker knows the run so far. */
+  opened: OpenedPackage | null
+  place: Place
+  worker: string | null
+  /** A verdict that could not be carried out for want of a receipt. */
+  verdict: Verdict | null
+}
+
+interface Seat {
+  readonly send: (message: PusherToWorker) => void
+  /** Unfinished runs, in the order they were sent. */
+  readonly jobs: Map<RunKey, string>
+  leaving: boolean
+}
+
+export interface DispatcherOptions {
+  readonly queue: string
+  readonly concurrency: number
+  readonly maxDeliveries: number
+  readonly signer: Signer
+  /** Opens and checks a package; throws a SignatureError. */
+  readonly open: (sealed: Package) => OpenedPackage
+  /** Hands settlements to the broker. Resolves when they are there; void receipts are no error. */
+  readonly settle: (settlements: readonly Settlement[]) => Promise<unknown>
+  readonly report: (event: DispatcherReport) => void
+  readonly refused: (reason: string, sealed: Package) => void
+}
+
+/**
+ * The pusher's custody of every delivery that is not settled: who has it, who gets it next, what becomes of it.
+ * Plain synchronous decisions over plain data; sockets and broker are given to it.
+ */
+export class Dispatcher {
+  readonly window = new Window()
+  readonly #options: DispatcherOptions
+  readonly #held = new Map<RunKey, Held>()
+  readonly #seats = new Map<string, Seat>()
+  #waiting: Held[] = []
+  #monitor: ((message: PusherToMonitor) => void) | null = null
+  #monitorSaid = false
+  #awaited: Set<string> | null = null
+  #draining = false
+  #awaitingDesertion = false
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options
+  }
+
+  /** Runs that are held and not settled. */
+  get size(): number {
+    return this.#held.size
+  }
+
+  // ---- the broker's side
+
+  /** Takes what the broker handed out: refuses, adopts, asks about, or queues each. */
+  take(deliveries: readonly Delivery[]): void {
+    const ask: RunKey[] = []
+    const unfinished: Job[] = []
+    for (const delivery of deliveries) {
+      const opened = this.#check(delivery)
+      if (!opened) continue
+      const held = this.#adopt(delivery, opened)
+      if (!held) continue
+      if (delivery.deliveries > this.#options.maxDeliveries) {
+        held.place = 'ended'
+        unfinished.push(this.#job(held))
+      } else if (delivery.deliveries > 1 || delivery.run > 1) {
+        held.place = 'asked'
+        ask.push(held.key)
+      } else this.#waiting.push(held)
+    }
+    if (ask.length > 0) this.#monitor?.({ kind: 'lookup', keys: ask })
+    if (unfinished.length > 0) this.#monitor?.({ kind: 'unfinished', jobs: unfinished })
+    this.dispatch()
+  }
+
+  /** The broker is lost: it will hand out again whatever is not settled. What nobody has begun is forgotten. */
+  voidReceipts(): void {
+    for (const held of this.#held.values()) {
+      held.receipt = null
+      if (held.place === 'waiting' || held.place === 'asked') this.#held.delete(held.key)
+    }
+    this.#waiting = []
+    this.#look()
+  }
+
+  #check(delivery: Delivery): OpenedPackage | null {
+    try {
+      return this.#options.open(delivery)
+    } catch (error) {
+      const reason = (error as Error).message
+      this.#options.refused(reason, delivery)
+      void this.#options.settle([
+        { type: 'deadLetter', receipt: delivery.receipt, package: delivery, reason },
+      ])
+      return null
+    }
+  }
+
+  /** A run that is still under way here gets its new receipt and is not run again; null then. */
+  #adopt(delivery: Delivery, opened: OpenedPackage): Held | null {
+    const key = runKey(delivery.taskId, delivery.run)
+    const known = this.#held.get(key)
+    if (!known) {
+      const held: Held = {
+        key,
+        receipt: delivery.receipt,
+        opened,
+        place: 'waiting',
+        worker: null,
+        verdict: null,
+      }
+      this.#held.set(key, held)
+      return held
+    }
+    known.receipt = delivery.receipt
+    known.opened = opened
+    if (known.verdict) this.#carryOut([known.verdict])
+    return null
+  }
+
+  // ---- the workers' side
+
+  /** A worker has connected; what it says it holds is not dispatched again. */
+  seat(worker: string, holds: readonly RunKey[], send: (message: PusherToWorker) => void): void {
+    this.#seats.set(worker, { send, jobs: new Map(), leaving: false })
+    for (const key of holds) {
+      const known = this.#held.get(key)
+      if (known) Object.assign(known, { place: 'ended', worker })
+      else this.#held.set(key, { key, receipt: null, opened: null, place: 'ended', worker, verdict: null })
+    }
+    this.#awaited?.delete(worker)
+    this.#look()
+    this.dispatch()
+  }
+
+  hear(worker: string, message: WorkerToPusher): void {
+    const seat = this.#seats.get(worker)
+    if (!seat) return
+    if (message.kind === 'finished') this.#finished(seat, message.runs)
+    if (message.kind === 'leaving') {
+      seat.leaving = true
+      seat.send({ kind: 'farewell' })
+    }
+    this.dispatch()
+    this.#look()
+  }
+
+  #finished(seat: Seat, runs: Extract<WorkerToPusher, { kind: 'finished' }>['runs']): void {
+    for (const { key, func, took } of runs) {
+      this.window.learn(func, took)
+      seat.jobs.delete(key)
+      const held = this.#held.get(key)
+      if (held) held.place = 'ended'
+    }
+  }
+
+  /** A worker's connection has ended: what it had left waits for the monitor's word on what it was running. */
+  unseat(worker: string): void {
+    const seat = this.#seats.get(worker)
+    if (!seat) return
+    this.#seats.delete(worker)
+    for (const held of this.#heldOf(worker)) if (held.place === 'worker') held.place = 'left'
+    this.#tellLeft(worker)
+    this.#look()
+  }
+
+  /** A worker's process has ended: nobody need wait for it to connect. */
+  gone(worker: string): void {
+    this.#awaited?.delete(worker)
+    this.#look()
+  }
+
+  #tellLeft(worker: string): void {
+    const jobs = this.#heldOf(worker).filter((held) => held.place === 'left' && held.opened)
+    this.#monitor?.({ kind: 'left', worker, jobs: jobs.map((held) => this.#job(held)) })
+  }
+
+  #heldOf(worker: string): Held[] {
+    return [...this.#held.values()].filter((held) => held.worker === worker)
+  }
+
+  // ---- the monitor's side
+
+  /** A monitor has connected: everything that was asked of a former one is asked again. */
+  attend(send: (message: PusherToMonitor) => void): void {
+    this.#monitor = send
+    this.#monitorSaid = false
+  }
+
+  unattend(): void {
+    this.#monitor = null
+    this.#monitorSaid = false
+    this.#look()
+  }
+
+  hearMonitor(message: MonitorToPusher): void {
+    if (message.kind === 'hello') this.#greetMonitor(message.unsettled)
+    if (message.kind === 'verdicts') this.#carryOut(message.verdicts)
+    if (message.kind === 'unknown') this.#release(message.keys)
+    if (message.kind === 'drained') this.#handOn(message.worker)
+    this.dispatch()
+    this.#look()
+  }
+
+  #greetMonitor(unsettled: readonly Verdict[]): void {
+    this.#monitorSaid = true
+    this.#carryOut(unsettled)
+    const asked = [...this.#held.values()].filter((held) => held.place === 'asked').map((held) => held.key)
+    if (asked.length > 0) this.#monitor?.({ kind: 'lookup', keys: asked })
+    const left = new Set(
+      [...this.#held.values()].flatMap((held) => (held.place === 'left' ? [held.worker as string] : [])),
+    )
+    for (const worker of left) this.#tellLeft(worker)
+  }
+
+  /** Nobody knows of an outcome: these redelivered runs are run. */
+  #release(keys: readonly RunKey[]): void {
+    for (const key of keys) {
+      const held = this.#held.get(key)
+      if (held?.place !== 'asked') continue
+      held.place = 'waiting'
+      this.#waiting.push(held)
+    }
+  }
+
+  /** What a dead worker had left and never started goes to the next one, before what came later. */
+  #handOn(worker: string): void {
+    const left = this.#heldOf(worker).filter((held) => held.place === 'left')
+    for (const held of left) Object.assign(held, { place: 'waiting', worker: null })
+    this.#waiting.unshift(...left.filter((held) => held.receipt !== null))
+    for (const held of left) if (held.receipt === null) this.#held.delete(held.key)
+  }
+
+  /** Settles, then says so; what has no receipt is noted, for the broker will hand it out once more. */
+  #carryOut(verdicts: readonly Verdict[]): void {
+    const settlements: Settlement[] = []
+    const handed: RunKey[] = []
+    const noted: RunKey[] = []
+    for (const verdict of verdicts) {
+      const held = this.#held.get(verdict.key)
+      if (held && (!held.receipt || !held.opened)) this.#note(held, verdict)
+      if (!held?.receipt || !held.opened) {
+        noted.push(verdict.key)
+        continue
+      }
+      settlements.push(this.#settlement(held.receipt, held.opened, verdict))
+      handed.push(verdict.key)
+      this.#held.delete(verdict.key)
+    }
+    if (noted.length > 0) this.#monitor?.({ kind: 'settled', keys: noted })
+    if (handed.length === 0) return
+    const settled = () => this.#monitor?.({ kind: 'settled', keys: handed })
+    // A broker that is lost now redelivers all of these, and the store knows them: that is settled enough.
+    void this.#options.settle(settlements).then(settled, settled)
+  }
+
+  /** A requeue is no decision: where the receipt is void the broker has requeued it already. */
+  #note(held: Held, verdict: Verdict): void {
+    if (verdict.fate === 'requeue') this.#held.delete(held.key)
+    else held.verdict = verdict
+  }
+
+  #settlement(receipt: Receipt, { header, args }: OpenedPackage, verdict: Verdict): Settlement {
+    const { queue, signer } = this.#options
+    const reason = verdict.reason ?? ''
+    switch (verdict.fate) {
+      case 'ack':
+        return { type: 'ack', receipt }
+      case 'requeue':
+        return { type: 'requeue', receipt }
+      case 'retry': {
+        const next = { ...header, run: header.run + 1, attempt: header.attempt + 1 }
+        return {
+          type: 'retry',
+          receipt,
+          package: sealPackage(next, args, queue, signer),
+          delay: verdict.delay ?? 0,
+          reason,
+        }
+      }
+      case 'deadLetter':
+        return { type: 'deadLetter', receipt, package: sealPackage(header, args, queue, signer), reason }
+    }
+  }
+
+  // ---- deciding who gets what
+
+  /** Sends what waits to whoever has room, in order; nobody waits behind a slow or unknown run. */
+  dispatch(): void {
+    if (this.#waiting.length === 0) return
+    const batches = new Map<Seat, Job[]>()
+    let sent = 0
+    for (const held of this.#waiting) {
+      const [name, seat] = this.#roomFor(this.#job(held).header.func) ?? []
+      if (!name || !seat) break
+      seat.jobs.set(held.key, this.#job(held).header.func)
+      Object.assign(held, { place: 'worker', worker: name })
+      const batch = batches.get(seat)
+      if (batch) batch.push(this.#job(held))
+      else batches.set(seat, [this.#job(held)])
+      sent += 1
+    }
+    this.#waiting.splice(0, sent)
+    for (const [seat, jobs] of batches) seat.send({ kind: 'jobs', jobs })
+    if (this.#draining) this.#look()
+  }
+
+  /** The least loaded worker that may get a run of this name. */
+  #roomFor(func: string): [string, Seat] | undefined {
+    let best: [string, Seat] | undefined
+    for (const entry of this.#seats) {
+      const [, seat] = entry
+      if (seat.leaving || (best && seat.jobs.size >= best[1].jobs.size)) continue
+      if (this.window.admits(func, [...seat.jobs.values()], this.#options.concurrency)) best = entry
+    }
+    return best
+  }
+
+  #job(held: Held): Job {
+    const { header, args } = held.opened as OpenedPackage
+    return { header, args, tiny: this.window.isTiny(header.func) }
+  }
+
+  // ---- the machine's orders
+
+  join(workers: readonly string[]): void {
+    this.#awaited = new Set(workers.filter((worker) => !this.#seats.has(worker)))
+    this.#look()
+  }
+
+  drain(): void {
+    this.#draining = true
+    this.#look()
+  }
+
+  /** Gives back what no worker has. */
+  abandon(): void {
+    const given = this.#waiting.splice(0)
+    for (const held of given) this.#held.delete(held.key)
+    void this.#options.settle(
+      given.flatMap(({ receipt }) => (receipt ? [{ type: 'requeue', receipt } as const] : [])),
+    )
+    this.#look()
+  }
+
+  awaitDesertion(): void {
+    this.#awaitingDesertion = true
+    this.#look()
+  }
+
+  /** Reports each thing that the machine waits for, once, when it has come about. */
+  #look(): void {
+    if (this.#awaited?.size === 0 && this.#monitorSaid) {
+      this.#awaited = null
+      this.#options.report({ type: 'dispatcher.joined' })
+    }
+    if (this.#draining) this.#lookDrained()
+    if (this.#awaitingDesertion && !this.#draining && this.#seats.size === 0 && !this.#monitor) {
+      this.#awaitingDesertion = false
+      this.#options.report({ type: 'dispatcher.deserted' })
+    }
+  }
+
+  #lookDrained(): void {
+    const open = (place: Place) => [...this.#held.values()].some((held) => held.place === place)
+    if (this.#seats.size === 0 && this.#waiting.length > 0) {
+      this.abandon()
+      return
+    }
+    if (this.#waiting.length > 0 || open('asked') || open('left')) return
+    this.#draining = false
+    this.#options.report({ type: 'dispatcher.drained' })
+  }
+}

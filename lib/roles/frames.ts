@@ -1,0 +1,70 @@
+/** The data plane's messages: what pusher, workers and monitor say to each other over their sockets. */
+
+import type { TaskHeader } from '../package.ts'
+import type { Fate, Outcome } from '../stores/store.ts'
+
+/** Names one run of one task: `<task id>/<run>`. The only key for adoption and dedupe. */
+export type RunKey = string
+
+export const runKey = (taskId: string, run: number): RunKey => `${taskId}/${run}`
+
+/** A run on its way to a worker. */
+export interface Job {
+  readonly header: TaskHeader
+  readonly args: string
+  /** Known to take so little that others may wait behind it. */
+  readonly tiny: boolean
+}
+
+/** What becomes of a run; `requeue` is no decision about it, only a return. */
+export interface Verdict {
+  readonly key: RunKey
+  readonly fate: Fate | 'requeue'
+  /** Milliseconds before a retry. */
+  readonly delay?: number
+  readonly reason?: string
+}
+
+/** An outcome as a worker knows it, before its fate is decided. */
+export type Ended = Omit<Outcome, 'fate'> & {
+  readonly header: TaskHeader
+  /** True when a stop cut the run short, or it never started: it is requeued and spends no attempt. */
+  readonly interrupted?: boolean
+}
+
+export type WorkerToPusher =
+  | { readonly kind: 'hello'; readonly worker: string; readonly holds: readonly RunKey[] }
+  | {
+      readonly kind: 'finished'
+      readonly runs: readonly { readonly key: RunKey; readonly func: string; readonly took: number }[]
+    }
+  /** Send nothing more. */
+  | { readonly kind: 'leaving' }
+
+export type PusherToWorker =
+  | { readonly kind: 'jobs'; readonly jobs: readonly Job[] }
+  /** Nothing more will come. */
+  | { readonly kind: 'farewell' }
+
+export type WorkerToMonitor =
+  | { readonly kind: 'hello'; readonly worker: string }
+  | { readonly kind: 'ended'; readonly outcomes: readonly Ended[] }
+
+export type MonitorToWorker = { readonly kind: 'released'; readonly keys: readonly RunKey[] }
+
+export type MonitorToPusher =
+  | { readonly kind: 'hello'; readonly unsettled: readonly Verdict[] }
+  | { readonly kind: 'verdicts'; readonly verdicts: readonly Verdict[] }
+  /** Answers to `lookup`: these runs have no outcome anywhere. */
+  | { readonly kind: 'unknown'; readonly keys: readonly RunKey[] }
+  /** All that this dead worker was running has its verdict: what it had left may be handed on. */
+  | { readonly kind: 'drained'; readonly worker: string }
+
+export type PusherToMonitor =
+  | { readonly kind: 'settled'; readonly keys: readonly RunKey[] }
+  /** A worker's connection has ended with these runs unfinished. */
+  | { readonly kind: 'left'; readonly worker: string; readonly jobs: readonly Job[] }
+  /** Redelivered: have these been decided? */
+  | { readonly kind: 'lookup'; readonly keys: readonly RunKey[] }
+  /** Handed out too often without an outcome. */
+  | { readonly kind: 'unfinished'; readonly jobs: readonly Job[] }

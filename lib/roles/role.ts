@@ -1,0 +1,19 @@
+import type { Role } from '../../machines/protocol.ts'
+import type { Settings } from '../config.ts'
+
+/** What a forked process of a cluster is told before anything else. Settings and secrets travel nowhere but here. */
+export interface RoleInput {
+  readonly role: Role | 'sentinel'
+  readonly settings: Settings
+  /** The private directory of the cluster's sockets. */
+  readonly directory: string
+  /** The cluster's four words. */
+  readonly cluster: string
+}
+
+/** What every role has: its input, who it is, and a way to say what happens. */
+export interface RoleContext extends RoleInput {
+  /** `Process-` and 32 hex digits. */
+  readonly name: string
+  readonly record: (event: string, fields?: Record<string, unknown>) => void
+}
