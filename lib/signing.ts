@@ -71,22 +71,13 @@ export async function loadOrCreateSecret(dataDir: string): Promise<string> {
 }
 
 async function readSecret(path: string): Promise<string | undefined> {
-  const file = await openSecret(path)
-  if (!file) return undefined
   try {
+    await using file = await open(path, 'r')
     await refuseReadableByOthers(file, path)
     return refuseEmpty((await file.readFile('utf8')).trim(), path)
-  } finally {
-    await file.close()
-  }
-}
-
-async function openSecret(path: string): Promise<FileHandle | undefined> {
-  try {
-    return await open(path, 'r')
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined
-    throw keyFileError(`Cannot read the key file ${path}`, error)
+    throw error instanceof ConfigError ? error : keyFileError(`Cannot read the key file ${path}`, error)
   }
 }
 

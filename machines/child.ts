@@ -1,13 +1,4 @@
-import {
-  type ActorLogic,
-  assertEvent,
-  assign,
-  fromCallback,
-  fromPromise,
-  sendParent,
-  sendTo,
-  setup,
-} from 'xstate'
+import { assertEvent, assign, fromCallback, fromPromise, sendParent, sendTo, setup } from 'xstate'
 import type {
   Cause,
   NodeSignal,
@@ -114,12 +105,7 @@ export const childMachine = setup({
     tags: 'up' | 'down'
   },
   actors: {
-    process: fromCallback<{ type: string }, IncarnationInput>(unprovided) as ActorLogic<
-      // biome-ignore lint/suspicious/noExplicitAny: any callback logic will do
-      any,
-      { type: string },
-      IncarnationInput
-    >,
+    process: fromCallback<{ type: string }, IncarnationInput>(unprovided),
     lastWords: fromPromise<readonly RunningTask[], { role: Role; name: string }>(async () => []),
   },
   actions: {

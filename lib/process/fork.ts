@@ -1,8 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { type CallbackActorLogic, type EventObject, fromCallback } from 'xstate'
 import type { NodeSignal, ProcessOrder, ProcessReport, ReportedError } from '../../machines/protocol.ts'
+import { processName } from '../names.ts'
 
 /** What travels down to a child: first its input, then orders. */
 export type Downward =
@@ -15,9 +15,11 @@ export type Upward =
   | { readonly kind: 'records'; readonly records: readonly unknown[] }
   | { readonly kind: 'error'; readonly error: ReportedError }
 
-export interface ProcessOptions {
+export interface ProcessOptions<TInput = unknown> {
   /** The child's module: a path or a `file:` URL. It calls `serveProcess`. */
   readonly module: string | URL
+  /** What the child gets as its machine's input; the actor's own input where this is absent. */
+  readonly childInput?: (input: TInput) => unknown
   /** Flags for the child's Node. None are inherited: a parent's loaders and debuggers would slow or clash. */
   readonly execArgv?: readonly string[]
   /** Milliseconds the child may take to leave after its parent has let go of it; then it is killed. */
@@ -25,9 +27,6 @@ export interface ProcessOptions {
   /** Called with each batch of log records that the child sends. */
   readonly onRecords?: (records: readonly unknown[]) => void
 }
-
-/** Names a process as the reference does: `Process-` and 32 hex digits. */
-export const processName = (): string => `Process-${randomBytes(16).toString('hex')}`
 
 /**
  * A forked process as an actor. What is sent to it crosses to the child's machine; what that machine emits comes back
@@ -40,7 +39,7 @@ export const processName = (): string => `Process-${randomBytes(16).toString('he
  *   .createMachine({ invoke: { src: 'child', input: { greeting: 'hello' } }, on: { 'process.exited': … } })
  */
 export function fromProcess<TOrder extends EventObject = EventObject, TInput = unknown>(
-  options: ProcessOptions,
+  options: ProcessOptions<TInput>,
 ): CallbackActorLogic<TOrder | ProcessOrder, TInput> {
   return fromCallback<TOrder | ProcessOrder, TInput>(({ input, sendBack, receive }) => {
     const name = processName()
@@ -69,7 +68,7 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
       // A fork that failed has no exit; a signal that failed has one to come.
       if (child.pid === undefined) leave(null, null, { name: error.name, message: error.message })
     })
-    tell(child, { kind: 'init', name, input })
+    tell(child, { kind: 'init', name, input: options.childInput ? options.childInput(input) : input })
     receive((event) => {
       if (event.type === 'process.kill') child.kill((event as { signal?: NodeSignal }).signal ?? 'SIGKILL')
       else tell(child, { kind: 'event', event })

@@ -13,6 +13,12 @@ export interface ServedProcess {
   readonly record: (record: unknown) => void
 }
 
+/** A root actor: its logic and, where the parent's input is not it, its input. */
+export interface Root {
+  readonly logic: AnyActorLogic
+  readonly input?: unknown
+}
+
 export interface ServeOptions {
   /** Milliseconds that the machine may take to end after its parent has vanished. */
   readonly orphanGrace?: number
@@ -35,7 +41,7 @@ const channel = {
  * serveProcess(machine)
  */
 export function serveProcess(
-  logic: AnyActorLogic | ((served: ServedProcess) => AnyActorLogic | Promise<AnyActorLogic>),
+  logic: AnyActorLogic | ((served: ServedProcess) => Root | Promise<Root>),
   options: ServeOptions = {},
 ): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
@@ -61,8 +67,9 @@ async function begin(
   logic: Parameters<typeof serveProcess>[0],
   { name, input }: Extract<Downward, { kind: 'init' }>,
 ): Promise<AnyActorRef> {
-  const root = typeof logic === 'function' ? await logic({ name, pid: process.pid, input, record }) : logic
-  const actor = createActor(root, { input, id: name })
+  const root =
+    typeof logic === 'function' ? await logic({ name, pid: process.pid, input, record }) : { logic, input }
+  const actor = createActor(root.logic, { input: 'input' in root ? root.input : input, id: name })
   actor.on('*', (event) => report({ kind: 'event', event }))
   actor.subscribe({ error: fail, complete: () => void leave(0) })
   actor.start()

@@ -216,12 +216,12 @@ export class Outcomes {
 
   #say({ ended, verdict }: Case): void {
     const { taskId, run, attempt, name, func, group, result, success } = ended
-    const fields = { taskId, run, attempt, name, func, ...(group !== undefined && { group }) }
+    const fields = { taskId, run, attempt, task: name, func, ...(group !== undefined && { group }) }
     if (ended.interrupted) {
       this.#options.report({ type: 'tasks.interrupted', count: 1 })
       this.#options.record('task.interrupted', fields)
     } else if (success) this.#options.record('task.finished', fields)
-    else this.#options.record('task.failed', { ...fields, result })
+    else this.#options.record('task.failed', { ...fields, error: JSON.parse(result) })
     if (verdict.fate === 'deadLetter')
       this.#options.record('task.dead', { ...fields, reason: verdict.reason })
   }

@@ -8,7 +8,7 @@ import {
   setup,
   spawnChild,
 } from 'xstate'
-import { backOff, type ChildInput, childMachine } from '../../machines/child.ts'
+import { backOff, type ChildInput, childMachine, type IncarnationInput } from '../../machines/child.ts'
 import type { Role, RunningTask } from '../../machines/protocol.ts'
 
 const aTask: RunningTask = {
@@ -26,7 +26,7 @@ function slot({ running = [] as RunningTask[], input = {} as Partial<ChildInput>
   const clock = new SimulatedClock()
   const heard: { type: string; [key: string]: unknown }[] = []
   const processes: { orders: string[]; say: (event: { type: string; [key: string]: unknown }) => void }[] = []
-  const fake = fromCallback<{ type: string }>(({ sendBack, receive }) => {
+  const fake = fromCallback<{ type: string }, IncarnationInput>(({ sendBack, receive }) => {
     const orders: string[] = []
     processes.push({ orders, say: sendBack })
     receive((order) => {

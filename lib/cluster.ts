@@ -1,0 +1,229 @@
+import { EventEmitter } from 'node:events'
+import { hostname } from 'node:os'
+import { type ActorRefFrom, createActor, waitFor } from 'xstate'
+import { clusterMachine } from '../machines/cluster.ts'
+import { offerDefaults } from './client.ts'
+import type { Options, Settings } from './config.ts'
+import { resolveSettings } from './config.ts'
+import { makeRuntimeDirectory, sweepRuntimeDirectories } from './directory.ts'
+import { EXIT, ProcessExitError } from './errors.ts'
+import { createLogger, createRecorder, type EventName, type Logger, type LogRecord } from './logger.ts'
+import { humanName, newClusterId } from './names.ts'
+import { entryFile } from './process/entry.ts'
+import { fromProcess } from './process/fork.ts'
+import type { RoleInput } from './roles/role.ts'
+
+/** Whether something has come about, and a promise of it. */
+export interface Signal {
+  readonly isSet: boolean
+  wait(): Promise<void>
+}
+
+/**
+ * A supervised cluster of processes that run tasks.
+ *
+ * @example
+ * await using cluster = new Cluster({ tasks: ['./tasks.ts'], workers: 4 })
+ * await cluster.start()
+ * @see https://django-q2.readthedocs.io/en/master/cluster.html
+ */
+export class Cluster {
+  /** Unique over all clusters; `name` is the same in four words. */
+  readonly clusterId = newClusterId()
+  readonly name = humanName(this.clusterId.replaceAll('-', ''))
+  readonly pid = process.pid
+  readonly host = hostname()
+  readonly #options: Options
+  readonly #events = new EventEmitter()
+  #settings: Settings | undefined
+  #logger: Logger | undefined
+  #directory: { readonly path: string; remove(): void | Promise<void> } | undefined
+  /** The machine that decides: subscribe to it, or look at its snapshot. */
+  readonly actor: ActorRefFrom<typeof clusterMachine>
+
+  /** @param options checked by {@link start}, which rejects with a ConfigError that lists all findings */
+  constructor(options: Options = {}) {
+    this.#options = options
+    offerDefaults(options)
+    this.actor = createActor(this.#machine())
+    // A failure is told by start() and stop(), from the snapshot.
+    this.actor.subscribe({ error: () => {} })
+    this.actor.start()
+  }
+
+  /** The queue that it serves; the default until {@link start} has read the settings. */
+  get queue(): string {
+    return this.#settings?.name ?? this.#options.name ?? 'default'
+  }
+
+  /** Seconds a run may take, or null. */
+  get timeout(): number | null {
+    return this.#settings?.timeout ?? null
+  }
+
+  get isStarting(): boolean {
+    return this.actor.getSnapshot().matches('starting')
+  }
+
+  /** True from the moment tasks are taken until everything has ended. */
+  get isRunning(): boolean {
+    return this.actor.getSnapshot().matches('running') || this.isStopping
+  }
+
+  get isStopping(): boolean {
+    return this.actor.getSnapshot().matches('stopping')
+  }
+
+  get hasStopped(): boolean {
+    return this.actor.getSnapshot().status !== 'active'
+  }
+
+  /** The sentinel's process. */
+  get sentinel(): { readonly pid: number; readonly isAlive: boolean; readonly state: unknown } | null {
+    const snapshot = this.actor.getSnapshot()
+    const { sentinel } = snapshot.context
+    return sentinel && { pid: sentinel.pid, isAlive: !this.hasStopped, state: snapshot.value }
+  }
+
+  /** Set while tasks are taken. */
+  get startEvent(): Signal {
+    return this.#signal(() => this.isRunning)
+  }
+
+  /** Set from the first order to stop. */
+  get stopEvent(): Signal {
+    return this.#signal(() => this.isStopping || this.hasStopped)
+  }
+
+  /** How the cluster ended, as an exit code of the command line. */
+  get exitCode(): number {
+    const { error, interrupted, deadlineReached } = this.actor.getSnapshot().context
+    if (error) return error.exitCode ?? EXIT.interrupted
+    return interrupted > 0 || deadlineReached ? EXIT.interrupted : EXIT.clean
+  }
+
+  /**
+   * Starts the processes; resolves with this process's id when tasks are taken, or when a stop came first.
+   * @throws ConfigError, or a ProcessExitError with the reason when it cannot start
+   */
+  async start(): Promise<number> {
+    this.#settings = await resolveSettings(this.#options)
+    this.#logger = await createLogger(this.#settings)
+    await sweepRuntimeDirectories()
+    this.#directory = await makeRuntimeDirectory()
+    if (this.#settings.handleSignals) this.#handleSignals()
+    this.actor.send({ type: 'cluster.start' })
+    const snapshot = await waitFor(this.actor, (one) => one.status !== 'active' || one.matches('running'))
+    if (snapshot.matches('failed')) {
+      await this.#close()
+      throw this.#failure()
+    }
+    return this.pid
+  }
+
+  /** Stops by the documented procedure. False when there is nothing to stop. */
+  async stop(): Promise<boolean> {
+    const isFirst = this.isStarting || this.actor.getSnapshot().matches('running')
+    if (isFirst) this.actor.send({ type: 'cluster.stop' })
+    await this.ended()
+    return isFirst
+  }
+
+  /** Stops now: tasks get their abort signal at once, and are requeued. */
+  abort(): void {
+    this.actor.send({ type: 'cluster.abort' })
+  }
+
+  /** Kills every process of the cluster. */
+  kill(): void {
+    this.actor.send({ type: 'cluster.kill' })
+  }
+
+  /** Resolves when every process has ended, at once where none was started. */
+  async ended(): Promise<void> {
+    if (this.actor.getSnapshot().matches('idle')) return
+    await waitFor(this.actor, (one) => one.status !== 'active')
+    await this.#close()
+  }
+
+  /** Listens to what happens: `task.started`, `task.finished`, `task.failed`, … Returns what ends it. */
+  on<E extends EventName>(event: E, listener: (record: LogRecord<E>) => void): () => void {
+    this.#events.on(event, listener)
+    return () => this.#events.off(event, listener)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  #machine() {
+    return clusterMachine.provide({
+      actions: { announce: (_, { event }) => this.#announce(event as EventName) },
+      actors: {
+        sentinel: fromProcess<{ type: string }>({
+          module: entryFile,
+          killAfter: 30_000,
+          onRecords: (records) => {
+            for (const record of records) this.#hear(record as LogRecord)
+          },
+          childInput: (): RoleInput => ({
+            role: 'sentinel',
+            settings: this.#settings as Settings,
+            directory: this.#directory?.path as string,
+            cluster: this.name,
+          }),
+        }),
+      },
+    })
+  }
+
+  #announce(event: EventName): void {
+    const { error } = this.actor?.getSnapshot().context ?? {}
+    const fields = { cluster: this.name, queue: this.queue, ...(error && { error }) }
+    createRecorder({ level: 'debug', send: (record) => this.#hear(record) }).record(event, fields as never)
+  }
+
+  #hear(record: LogRecord): void {
+    this.#logger?.write(record)
+    this.#events.emit(record.event, record)
+  }
+
+  /** The first signal stops, the second aborts, the third kills. */
+  #handleSignals(): void {
+    const orders = [() => void this.stop(), () => this.abort(), () => this.kill()]
+    const obey = () => (orders.shift() ?? (() => this.kill()))()
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, obey)
+    this.actor.subscribe({
+      complete: () => {
+        for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, obey)
+      },
+    })
+  }
+
+  #signal(isSet: () => boolean): Signal {
+    return {
+      isSet: isSet(),
+      wait: async () => void (await waitFor(this.actor, () => isSet() || this.hasStopped)),
+    }
+  }
+
+  #failure(): Error {
+    const { error } = this.actor.getSnapshot().context
+    const failure = new ProcessExitError(
+      `The cluster failed to start: ${error?.message ?? 'unknown reason'}`,
+      {
+        cause: error,
+        exitCode: this.exitCode,
+      },
+    )
+    return failure
+  }
+
+  async #close(): Promise<void> {
+    const [logger, directory] = [this.#logger, this.#directory]
+    this.#logger = undefined
+    this.#directory = undefined
+    await logger?.close()
+    await directory?.remove()
+  }
+}

@@ -1,0 +1,22 @@
+/** qcluster: a supervised task cluster. Importing it loads no package but xstate. */
+export type {
+  Broker,
+  ConsumeOptions,
+  Consumer,
+  DeadLetter,
+  Delivery,
+  Enqueued,
+  Package,
+  Receipt,
+  Settlement,
+} from './brokers/broker.ts'
+export { Client, close, configure, defaultClient } from './client.ts'
+export { Cluster } from './cluster.ts'
+export { defineConfig, type LogLevel, type Options, type Settings } from './config.ts'
+export * from './errors.ts'
+export { fromProcess } from './process/fork.ts'
+export { serveProcess } from './process/serve.ts'
+export type { Decision, Fate, Outcome, Store, TaskRecord } from './stores/store.ts'
+export { defineTask, type RunLimits, type TaskDefinition, type TaskFunction } from './tasks/define.ts'
+export { asyncTask, type EnqueueOptions } from './tasks/enqueue.ts'
+export { fetch, type LookupOptions, result, Task, type WaitOptions } from './tasks/results.ts'

@@ -1,0 +1,354 @@
+/**
+ * The log. Code elsewhere only emits events: records of an event's name and fields. The one table here gives each its
+ * level and its words, and this file alone hands them to winston, in the cluster's own process.
+ */
+import { styleText } from 'node:util'
+import type { Logger as WinstonLogger } from 'winston'
+import type { LogLevel, Settings } from './config.ts'
+import type { ErrorRecord } from './errors.ts'
+
+/** The level of a record: that of the log without `silent`. */
+export type Level = Exclude<LogLevel, 'silent'>
+
+/** A process of the cluster that speaks of itself. */
+interface Speaker {
+  /** `Process-` and 32 hex digits. */
+  readonly process: string
+}
+
+interface ReadySpeaker extends Speaker {
+  readonly pid: number
+}
+
+interface ClusterNamed {
+  /** The cluster's four words. */
+  readonly cluster: string
+}
+
+interface ClusterServing extends ClusterNamed {
+  readonly queue: string
+}
+
+/** A run of a task. */
+export interface TaskFields {
+  readonly taskId: string
+  /** The task's human name. */
+  readonly task: string
+  readonly func: string
+  readonly group?: string
+  readonly run?: number
+  readonly attempt?: number
+}
+
+interface Lost {
+  readonly process?: string
+  readonly reason?: string
+}
+
+/** A process that died and is replaced. */
+interface Reincarnated extends Speaker {
+  readonly code?: number | null
+  readonly signal?: string | null
+  /** Why it could not go on, when it was able to say so. */
+  readonly error?: ErrorRecord
+}
+
+/** The fields of each event. Every record may carry more than its event's words use. */
+export interface Records {
+  'cluster.starting': ClusterNamed
+  'worker.ready': ReadySpeaker
+  'monitor.ready': ReadySpeaker
+  'scheduler.ready': ReadySpeaker
+  'pusher.ready': ReadySpeaker
+  'sentinel.guarding': Speaker & ClusterServing
+  'cluster.running': ClusterServing
+  'cluster.shared': { readonly dataDir: string }
+  'task.enqueued': { readonly queue: string; readonly taskId: string }
+  'task.started': Speaker & TaskFields
+  'task.finished': TaskFields
+  'task.failed': TaskFields & { readonly error: ErrorRecord }
+  /** `delay`: milliseconds until the next attempt. */
+  'task.retrying': TaskFields & { readonly attempt: number; readonly delay: number }
+  'task.dead': TaskFields & { readonly reason: string }
+  'task.interrupted': TaskFields
+  'package.refused': { readonly reason: string }
+  'broker.lost': Lost
+  'broker.connected': Lost
+  'store.lost': Lost
+  'store.connected': Lost
+  'worker.recycled': Speaker
+  /** `task`: the human name of the task that it ran. */
+  'worker.reincarnated': Reincarnated & { readonly after: 'death' | 'timeout'; readonly task?: string }
+  'monitor.reincarnated': Reincarnated
+  'pusher.reincarnated': Reincarnated
+  'scheduler.reincarnated': Reincarnated
+  'cluster.stopping': ClusterNamed
+  'sentinel.stopping': Speaker
+  'pusher.drained': Speaker
+  'worker.stopped': Speaker
+  'sentinel.waiting': Speaker
+  'monitor.stopped': Speaker
+  'cluster.deadline': Speaker
+  'cluster.stopped': ClusterNamed
+  'cluster.failed': ClusterNamed & { readonly error?: ErrorRecord }
+  'records.dropped': { readonly count: number }
+}
+
+export type EventName = keyof Records
+
+/** Something that happened, as plain data. */
+export type LogRecord<E extends EventName = EventName> = E extends EventName
+  ? { readonly at: number; readonly level: Level; readonly event: E } & Records[E]
+  : never
+
+interface Wording<E extends EventName> {
+  readonly level: Level
+  /** The line's words, without what must be escaped in them and without the stack of an `error`. */
+  readonly words: (fields: Records[E]) => string
+}
+
+const quoted = ({ func, task }: TaskFields): string => `'${func}' (${task})`
+const because = (reason: string | undefined): string => (reason ? ` - ${reason}` : '')
+const by = (process: string | undefined): string => (process ? `${process} ` : '')
+const suddenDeath = (role: string) => ({
+  level: 'fatal' as const,
+  words: ({ process }: Reincarnated) => `reincarnated ${role} ${process} after sudden death`,
+})
+
+/** What each event is called in the log, and how much it matters. */
+export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
+  'cluster.starting': { level: 'info', words: ({ cluster }) => `Q Cluster ${cluster} starting.` },
+  'worker.ready': { level: 'info', words: ({ process, pid }) => `${process} ready for work at ${pid}` },
+  'monitor.ready': { level: 'info', words: ({ process, pid }) => `${process} monitoring at ${pid}` },
+  'scheduler.ready': { level: 'debug', words: ({ process, pid }) => `${process} scheduling at ${pid}` },
+  'pusher.ready': { level: 'info', words: ({ process, pid }) => `${process} pushing tasks at ${pid}` },
+  'sentinel.guarding': {
+    level: 'info',
+    words: ({ process, cluster, queue }) => `${process} guarding cluster ${cluster} [${queue}]`,
+  },
+  'cluster.running': {
+    level: 'info',
+    words: ({ cluster, queue }) => `Q Cluster ${cluster} [${queue}] running.`,
+  },
+  'cluster.shared': {
+    level: 'info',
+    words: ({ dataDir }) => `Another cluster works in this data folder too: ${dataDir}`,
+  },
+  'task.enqueued': { level: 'debug', words: ({ queue, taskId }) => `Enqueued [${queue}] ${taskId}` },
+  'task.started': {
+    level: 'info',
+    words: ({ process, task, func, group }) =>
+      `${process} processing ${task} '${func}'${group ? ` [${group}]` : ''}`,
+  },
+  'task.finished': { level: 'info', words: (fields) => `Processed ${quoted(fields)}` },
+  'task.failed': {
+    level: 'error',
+    words: (fields) => `Failed ${quoted(fields)} - ${fields.error.message}`,
+  },
+  'task.retrying': {
+    level: 'debug',
+    words: (fields) =>
+      `Attempt ${fields.attempt + 1} of ${quoted(fields)} follows in ${fields.delay / 1000} seconds`,
+  },
+  'task.dead': { level: 'error', words: (fields) => `Dead-lettered ${quoted(fields)} - ${fields.reason}` },
+  'task.interrupted': { level: 'warn', words: (fields) => `Interrupted and requeued ${quoted(fields)}` },
+  'package.refused': { level: 'error', words: ({ reason }) => `Failed to push task to queue - ${reason}` },
+  'broker.lost': {
+    level: 'error',
+    words: ({ process, reason }) => `${by(process)}lost the broker${because(reason)}`,
+  },
+  'broker.connected': {
+    level: 'info',
+    words: ({ process }) => `${by(process)}connected to the broker again`,
+  },
+  'store.lost': {
+    level: 'error',
+    words: ({ process, reason }) => `${by(process)}lost the store${because(reason)}`,
+  },
+  'store.connected': { level: 'info', words: ({ process }) => `${by(process)}connected to the store again` },
+  'worker.recycled': { level: 'info', words: ({ process }) => `recycled worker ${process}` },
+  'worker.reincarnated': {
+    level: 'fatal',
+    words: ({ process, after, task }) =>
+      `reincarnated worker ${process} after ${after}${task ? ` while processing task ${task}` : ''}`,
+  },
+  'monitor.reincarnated': suddenDeath('monitor'),
+  'pusher.reincarnated': suddenDeath('pusher'),
+  'scheduler.reincarnated': suddenDeath('scheduler'),
+  'cluster.stopping': { level: 'info', words: ({ cluster }) => `Q Cluster ${cluster} stopping.` },
+  'sentinel.stopping': { level: 'info', words: ({ process }) => `${process} stopping cluster processes` },
+  'pusher.drained': { level: 'info', words: ({ process }) => `${process} stopped pushing tasks` },
+  'worker.stopped': { level: 'info', words: ({ process }) => `${process} stopped doing work` },
+  'sentinel.waiting': { level: 'info', words: ({ process }) => `${process} waiting for the monitor.` },
+  'monitor.stopped': { level: 'info', words: ({ process }) => `${process} stopped monitoring results` },
+  'cluster.deadline': {
+    level: 'warn',
+    words: ({ process }) => `${process} has no grace left: tasks that still run are aborted`,
+  },
+  'cluster.stopped': { level: 'info', words: ({ cluster }) => `Q Cluster ${cluster} has stopped.` },
+  'cluster.failed': {
+    level: 'fatal',
+    words: ({ cluster, error }) => `Q Cluster ${cluster} failed${because(error?.message)}`,
+  },
+  'records.dropped': {
+    level: 'warn',
+    words: ({ count }) => `${count} log records were dropped: they came faster than they could be written`,
+  },
+}
+
+/** What a recorder sends: every event of at least this level, and these events whatever their level. */
+export interface Selection {
+  readonly level: LogLevel
+  readonly events?: ReadonlySet<string>
+}
+
+export interface Recorder {
+  /** Sends a record of the event when it is wanted. */
+  record<E extends EventName>(event: E, fields: Records[E]): void
+  /** For a caller on a hot path, which spares itself the making of the fields. */
+  isWanted(event: EventName): boolean
+  /** Replaces what is sent from now on; what is left out stays. */
+  select(selection: Partial<Selection>): void
+}
+
+/** Tells whether an event is to be sent. */
+export function isWanted(event: EventName, { level, events }: Selection): boolean {
+  return RANKS[EVENTS[event].level] <= RANKS[level] || events?.has(event) === true
+}
+
+/**
+ * Makes the recorder of a process. What is not wanted costs one look into a set (under 0.1 µs).
+ * @param send takes each record, at once; it must not throw
+ */
+export function createRecorder({
+  send,
+  ...first
+}: Selection & { send: (record: LogRecord) => void }): Recorder {
+  let selection: Selection = first
+  let wanted = wantedEvents(selection)
+  return {
+    record(event, fields) {
+      if (!wanted.has(event)) return
+      send({ at: Date.now(), level: EVENTS[event].level, event, ...fields } as LogRecord)
+    },
+    isWanted: (event) => wanted.has(event),
+    select(change) {
+      selection = { ...selection, ...change }
+      wanted = wantedEvents(selection)
+    },
+  }
+}
+
+export interface Logger {
+  /** Writes a record's line, if its level is one that is logged. Never throws. */
+  write(record: LogRecord): void
+  /** Resolves when every line is in the stream's hands; the stream stays open. */
+  close(): Promise<void>
+}
+
+/**
+ * Opens the log: `HH:MM:SS [Q] LEVEL message` lines, coloured on a terminal unless NO_COLOR is set, or one JSON object a
+ * line. Control characters of users' texts are escaped, so that no task can forge a line.
+ */
+export async function createLogger(
+  { logLevel, logFormat }: Pick<Settings, 'logLevel' | 'logFormat'>,
+  stream: NodeJS.WritableStream = process.stderr,
+): Promise<Logger> {
+  const winston = await import('winston')
+  const lineOf = logFormat === 'json' ? toJson : (record: LogRecord) => toText(record, stream)
+  const logger = winston.createLogger({
+    levels: RANKS,
+    level: logLevel,
+    silent: logLevel === 'silent',
+    format: winston.format.printf(({ record }) => lineOf(record as LogRecord)),
+    transports: new winston.transports.Stream({ stream, eol: '\n' }),
+  })
+  // Whoever read the log may leave (`| head`); the cluster goes on without a log rather than end of it.
+  const ignore = () => {}
+  stream.on('error', ignore)
+  return {
+    write: (record) => void logger.log({ level: record.level, message: '', record }),
+    async close() {
+      await ended(logger, stream)
+      stream.off('error', ignore)
+    },
+  }
+}
+
+/** A record as a line for people, and the stack of its error on lines below it. */
+export function toText(record: LogRecord, stream?: NodeJS.WritableStream): string {
+  const { at, level } = record
+  const { stack } = (record as { error?: ErrorRecord }).error ?? {}
+  const time = new Date(at).toTimeString().slice(0, 8)
+  const line = `${time} [Q] ${coloured(level, stream)} ${escapeControls(wordsOf(record))}`
+  return stack ? `${line} :\n${indented(stack)}` : line
+}
+
+/** A record as one line of JSON: `at` (ISO 8601), `level`, `event`, `message`, and the event's own fields. */
+export function toJson(record: LogRecord): string {
+  const { at, level, event, ...fields } = record
+  return JSON.stringify({ at: new Date(at).toISOString(), level, event, message: wordsOf(record), ...fields })
+}
+
+/** The words of a record, in one place for every reader of it; an event of no name here goes by its own. */
+export function wordsOf(record: LogRecord): string {
+  const wording = EVENTS[record.event] as Wording<EventName> | undefined
+  return wording ? wording.words(record as never) : record.event
+}
+
+/** Makes every character visible that could move the cursor, end a line or turn the reading direction. */
+export function escapeControls(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, visible)
+}
+
+/** How bad each level is: the smaller, the worse. */
+const RANKS: Readonly<Record<LogLevel, number>> = {
+  silent: -1,
+  fatal: 0,
+  error: 1,
+  warn: 2,
+  info: 3,
+  debug: 4,
+}
+
+/** The reference's words for the levels, and their colours on a terminal. */
+const LABELS = {
+  fatal: ['CRITICAL', 'magenta'],
+  error: ['ERROR', 'red'],
+  warn: ['WARNING', 'yellow'],
+  info: ['INFO', 'green'],
+  debug: ['DEBUG', 'gray'],
+} as const satisfies Record<Level, unknown>
+
+const ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }
+
+function wantedEvents(selection: Selection): ReadonlySet<string> {
+  return new Set((Object.keys(EVENTS) as EventName[]).filter((event) => isWanted(event, selection)))
+}
+
+/** Node itself asks the stream whether it is a terminal, and heeds NO_COLOR and FORCE_COLOR. */
+function coloured(level: Level, stream?: NodeJS.WritableStream): string {
+  const [label, colour] = LABELS[level]
+  return stream ? styleText(colour, label, { stream }) : label
+}
+
+function indented(stack: string): string {
+  return stack
+    .split('\n')
+    .map((line) => `    ${escapeControls(line)}`)
+    .join('\n')
+}
+
+function visible(character: string): string {
+  const code = character.codePointAt(0) as number
+  return ESCAPES[character] ?? `\\u${code.toString(16).padStart(4, '0')}`
+}
+
+async function ended(logger: WinstonLogger, stream: NodeJS.WritableStream): Promise<void> {
+  await new Promise<void>((resolve) => {
+    logger.once('finish', resolve)
+    logger.end()
+  })
+  // An empty write comes back when all that was written before it has left.
+  await new Promise<void>((resolve) => stream.write('', () => resolve()))
+}

@@ -1,0 +1,68 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+
+/**
+ * A maker of task ids: UUID v7 as 32 hex digits, so that ids sort by the time they were made. The package behind it is
+ * loaded by the first call: importing qcluster loads no package but xstate.
+ */
+export async function loadIds(): Promise<() => string> {
+  const { v7 } = await import('uuid')
+  return () => v7().replaceAll('-', '')
+}
+
+/** A new cluster's id: a UUID v4. */
+export const newClusterId = (): string => randomUUID()
+
+/** A new process's name, as the reference prints it: `Process-` and 32 hex digits. */
+export const processName = (): string => `Process-${randomBytes(16).toString('hex')}`
+
+/**
+ * Four words for people in place of a hex digest, such as `freddie-uncle-twenty-ten`: humanhash, as the reference does
+ * it. The same digest always gets the same words; different ones may share them, so a name is not an id.
+ *
+ * @param hexDigest At least 8 hex digits, without dashes.
+ */
+export function humanName(hexDigest: string): string {
+  const bytes = Buffer.from(hexDigest, 'hex')
+  if (bytes.length < SEGMENTS || bytes.length * 2 !== hexDigest.length)
+    throw new TypeError(`Expected ${SEGMENTS * 2} hex digits or more, an even number, got "${hexDigest}".`)
+  return fold(bytes)
+    .map((byte) => WORDS[byte])
+    .join('-')
+}
+
+const SEGMENTS = 4
+
+/** Each of the equal segments becomes one byte; the last one takes what the division leaves over. */
+function fold(bytes: Buffer): number[] {
+  const length = Math.floor(bytes.length / SEGMENTS)
+  const last = SEGMENTS - 1
+  return Array.from({ length: SEGMENTS }, (_, i) =>
+    xor(bytes.subarray(i * length, i === last ? bytes.length : (i + 1) * length)),
+  )
+}
+
+const xor = (bytes: Buffer): number => bytes.reduce((folded, byte) => folded ^ byte, 0)
+
+/** The word list of humanhash by Zachary Voase, which is in the public domain. Its order is the encoding. */
+const WORDS: readonly string[] = `
+  ack alabama alanine alaska alpha angel apart april arizona arkansas artist asparagus aspen august autumn
+  avocado bacon bakerloo batman beer berlin beryllium black blossom blue bluebird bravo bulldog burger
+  butter california carbon cardinal carolina carpet cat ceiling charlie chicken coffee cola cold colorado
+  comet connecticut crazy cup dakota december delaware delta diet don double early earth east echo edward
+  eight eighteen eleven emma enemy equal failed fanta fifteen fillet finch fish five fix floor florida
+  football four fourteen foxtrot freddie friend fruit gee georgia glucose golf green grey hamper happy harry
+  hawaii helium high hot hotel hydrogen idaho illinois india indigo ink iowa island item jersey jig johnny
+  juliet july jupiter kansas kentucky kilo king kitten lactose lake lamp lemon leopard lima lion lithium
+  london louisiana low magazine magnesium maine mango march mars maryland massachusetts may mexico michigan
+  mike minnesota mirror mississippi missouri mobile mockingbird monkey montana moon mountain muppet music
+  nebraska neptune network nevada nine nineteen nitrogen north november nuts october ohio oklahoma one
+  orange oranges oregon oscar oven oxygen papa paris pasta pennsylvania pip pizza pluto potato princess
+  purple quebec queen quiet red river robert robin romeo rugby sad salami saturn september seven seventeen
+  shade sierra single sink six sixteen skylark snake social sodium solar south spaghetti speaker spring
+  stairway steak stream summer sweet table tango ten tennessee tennis texas thirteen three timing triple
+  twelve twenty two uncle undress uniform uranus utah vegan venus vermont victor video violet virginia
+  washington west whiskey white william winner winter wisconsin wolfram wyoming xray yankee yellow zebra
+  zulu
+`
+  .trim()
+  .split(/\s+/)

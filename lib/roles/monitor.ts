@@ -1,0 +1,102 @@
+import { fromCallback, fromPromise } from 'xstate'
+import { monitorMachine, type OutcomesOrder, type OutcomesReport } from '../../machines/monitor.ts'
+import { connect, type FrameSocket, listen, socketPath } from '../process/socket.ts'
+import { createStore } from '../stores/index.ts'
+import type { Store } from '../stores/store.ts'
+import { encodeError } from '../tasks/failure.ts'
+import type { MonitorToPusher, MonitorToWorker, PusherToMonitor, WorkerToMonitor } from './frames.ts'
+import { Outcomes } from './outcomes.ts'
+import type { RoleContext } from './role.ts'
+
+/** What the monitor's machine is provided with: a store, and the outcomes all its life. */
+export function monitor(role: RoleContext) {
+  const { settings, record } = role
+  let store: Store | undefined
+  let report: (event: OutcomesReport) => void = () => {}
+
+  const outcomes = new Outcomes({
+    store: {
+      save: (batch) => (store as Store).save(batch),
+      decisions: (taskIds) => (store as Store).decisions(taskIds),
+    },
+    queue: settings.name,
+    maxAttempts: settings.maxAttempts,
+    retry: settings.retry * 1000,
+    report: (event) => report(event),
+    record,
+    encodeFailure: (message) => encodeError({ name: 'Error', message }),
+  })
+
+  return monitorMachine.provide({
+    actions: {
+      announce: (_, { event, ...fields }) =>
+        record(event, { process: role.name, pid: process.pid, ...fields }),
+    },
+    actors: {
+      connectStore: fromPromise<void>(async () => {
+        const { dataDir, durability } = settings
+        const opened = store ?? (await createStore({ dataDir, durability }))
+        store = opened
+        await opened.connect()
+      }),
+      outcomes: fromCallback<OutcomesOrder>(({ sendBack, receive }) => {
+        report = sendBack
+        receive((order) => obey(outcomes, order))
+        const path = socketPath(role.directory, `m${process.pid}`)
+        const server = listen<WorkerToMonitor, MonitorToWorker>(path, (socket) =>
+          receiveFrom(outcomes, socket),
+        )
+        void server.then(() => sendBack({ type: 'outcomes.listening', socket: path }))
+        return () => void server.then((open) => open.destroy())
+      }),
+    },
+  })
+}
+
+function obey(outcomes: Outcomes, order: OutcomesOrder): void {
+  switch (order.type) {
+    case 'peer.listening':
+      void attach(outcomes, order.socket)
+      break
+    case 'worker.buried':
+      outcomes.bury(order)
+      break
+    case 'outcomes.save':
+      outcomes.save()
+      break
+    case 'outcomes.finish':
+      outcomes.finish()
+      break
+    case 'outcomes.abandon':
+      outcomes.abandon()
+      break
+    case 'outcomes.awaitDesertion':
+      outcomes.awaitDesertion()
+  }
+}
+
+/** A pusher that is gone before we reach it is followed by another one, which is introduced to us as well. */
+async function attach(outcomes: Outcomes, path: string): Promise<void> {
+  try {
+    const socket = await connect<PusherToMonitor, MonitorToPusher>(path)
+    socket.onMessage((message) => outcomes.hearPusher(message))
+    socket.onClose(() => outcomes.unattend())
+    outcomes.attend((message) => socket.send(message))
+  } catch {
+    outcomes.unattend()
+  }
+}
+
+function receiveFrom(outcomes: Outcomes, socket: FrameSocket<WorkerToMonitor, MonitorToWorker>): void {
+  let worker: string | undefined
+  socket.onMessage((message) => {
+    if (message.kind === 'hello') {
+      worker = message.worker
+      outcomes.welcome(worker, (reply) => socket.send(reply))
+    } else if (worker !== undefined) outcomes.hear(worker, message.outcomes)
+  })
+  socket.onClose(() => {
+    if (worker !== undefined) outcomes.farewell(worker)
+    socket.destroy()
+  })
+}

@@ -1,0 +1,132 @@
+import { fromCallback, fromPromise } from 'xstate'
+import { type DispatcherOrder, type DispatcherReport, pusherMachine } from '../../machines/pusher.ts'
+import type { Broker, Consumer, Settlement } from '../brokers/broker.ts'
+import { createBroker } from '../brokers/index.ts'
+import { openPackage } from '../package.ts'
+import { type FrameSocket, listen, socketPath } from '../process/socket.ts'
+import { Signer } from '../signing.ts'
+import { Dispatcher } from './dispatcher.ts'
+import type { MonitorToPusher, PusherToMonitor, PusherToWorker, WorkerToPusher } from './frames.ts'
+import type { RoleContext } from './role.ts'
+
+/** What the pusher's machine is provided with: a broker, a consumer while it is connected, a dispatcher all its life. */
+export function pusher(role: RoleContext) {
+  const { settings, record } = role
+  const signer = new Signer(settings.secretKey)
+  let broker: Broker | undefined
+  let consumer: Consumer | undefined
+  let report: (event: DispatcherReport) => void = () => {}
+
+  const dispatcher = new Dispatcher({
+    queue: settings.name,
+    concurrency: settings.concurrency,
+    maxDeliveries: settings.maxDeliveries,
+    signer,
+    open: (sealed) => openPackage(sealed, settings.name, signer),
+    settle: async (settlements: readonly Settlement[]) => {
+      if (settlements.length > 0) await consumer?.settle(settlements)
+    },
+    report: (event) => report(event),
+    refused: (reason) => record('package.refused', { reason }),
+  })
+
+  return pusherMachine.provide({
+    actions: {
+      announce: (_, { event, ...fields }) =>
+        record(event, { process: role.name, pid: process.pid, ...fields }),
+    },
+    actors: {
+      dispatcher: fromCallback<DispatcherOrder>(({ sendBack, receive }) => {
+        report = sendBack
+        receive((order) => obey(dispatcher, order))
+        const path = socketPath(role.directory, `p${process.pid}`)
+        const server = listen<WorkerToPusher | MonitorToPusher, PusherToWorker | PusherToMonitor>(
+          path,
+          (socket) => receiveFrom(dispatcher, socket),
+        )
+        server.then(
+          () => sendBack({ type: 'dispatcher.listening', socket: path }),
+          (error: unknown) => {
+            throw error
+          },
+        )
+        return () => void server.then((open) => open.destroy())
+      }),
+      connectBroker: fromPromise<void>(async () => {
+        const opened = broker ?? (await createBroker(brokerOptions(settings)))
+        broker = opened
+        await opened.connect()
+      }),
+      deliveries: fromCallback<{ type: string }>(({ sendBack }) => {
+        const consuming = (broker as Broker).consume({
+          queue: settings.name,
+          prefetch: settings.queueLimit,
+          onDeliveries: (deliveries) => dispatcher.take(deliveries),
+          onLost: (error) => sendBack({ type: 'broker.lost', reason: error.message }),
+        })
+        consuming.then(
+          (opened) => {
+            consumer = opened
+          },
+          (error: Error) => sendBack({ type: 'broker.lost', reason: error.message }),
+        )
+        // Receipts stay good after this: what is held is still pushed, run and settled.
+        return () => void consuming.then((opened) => opened.stop()).catch(() => {})
+      }),
+      closeBroker: fromPromise<void>(async () => broker?.close()),
+    },
+  })
+}
+
+function obey(dispatcher: Dispatcher, order: DispatcherOrder): void {
+  switch (order.type) {
+    case 'dispatcher.join':
+      dispatcher.join(order.workers)
+      break
+    case 'worker.gone':
+      dispatcher.gone(order.worker)
+      break
+    case 'dispatcher.drain':
+      dispatcher.drain()
+      break
+    case 'dispatcher.abandon':
+      dispatcher.abandon()
+      break
+    case 'dispatcher.awaitDesertion':
+      dispatcher.awaitDesertion()
+      break
+    case 'dispatcher.void':
+      dispatcher.voidReceipts()
+  }
+}
+
+/** Who connects says first who it is: a worker by its name, the monitor by what it has not seen settled. */
+function receiveFrom(
+  dispatcher: Dispatcher,
+  socket: FrameSocket<WorkerToPusher | MonitorToPusher, PusherToWorker | PusherToMonitor>,
+): void {
+  let worker: string | undefined
+  let isMonitor = false
+  socket.onMessage((message) => {
+    if (message.kind === 'hello' && 'worker' in message) {
+      worker = message.worker
+      dispatcher.seat(worker, message.holds, (reply) => socket.send(reply))
+    } else if (worker !== undefined) dispatcher.hear(worker, message as WorkerToPusher)
+    else {
+      if (!isMonitor) dispatcher.attend((reply) => socket.send(reply))
+      isMonitor = true
+      dispatcher.hearMonitor(message as MonitorToPusher)
+    }
+  })
+  socket.onClose(() => {
+    if (worker !== undefined) dispatcher.unseat(worker)
+    else if (isMonitor) dispatcher.unattend()
+    socket.destroy()
+  })
+}
+
+/** What of the settings a broker needs. */
+export function brokerOptions(settings: RoleContext['settings']) {
+  const { dataDir, durability, poll } = settings
+  return { dataDir, durability, pollInterval: poll * 1000 }
+}

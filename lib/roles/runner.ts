@@ -1,0 +1,244 @@
+import type { RunnerReport } from '../../machines/worker.ts'
+import { toErrorRecord } from '../errors.ts'
+import type { BoardWriter } from '../process/board.ts'
+import { decode, encode } from '../tasks/codec.ts'
+import { encodeError } from '../tasks/failure.ts'
+import type { LoadedTask } from '../tasks/load.ts'
+import {
+  type Ended,
+  type Job,
+  type RunKey,
+  runKey,
+  type WorkerToMonitor,
+  type WorkerToPusher,
+} from './frames.ts'
+
+export interface RunnerOptions {
+  readonly worker: string
+  readonly queue: string
+  readonly tasks: ReadonlyMap<string, LoadedTask>
+  readonly board: BoardWriter
+  readonly concurrency: number
+  /** Seconds, or null for none. */
+  readonly timeout: number | null
+  readonly report: (event: RunnerReport) => void
+  readonly record: (event: string, fields: Record<string, unknown>) => void
+}
+
+/** Outcomes that may wait before they are sent on their way. */
+const MOST_KEPT_BACK = 32
+
+/** The worker's custody: jobs from their arrival to the monitor's word that their outcome is settled. */
+export class Runner {
+  readonly #options: RunnerOptions
+  readonly #waiting: Job[] = []
+  readonly #running = new Map<RunKey, AbortController>()
+  readonly #freeSlots: number[]
+  /** Outcomes that the monitor has not released. */
+  readonly #kept = new Map<RunKey, Ended>()
+  #unsent: Ended[] = []
+  #finished: { key: RunKey; func: string; took: number }[] = []
+  #monitor: { send: (message: WorkerToMonitor) => void; flush: () => void } | null = null
+  #pusher: ((message: WorkerToPusher) => void) | null = null
+  #greet: ((message: WorkerToPusher) => void) | null = null
+  #finishing = false
+  #saidFarewell = false
+  #aborted = false
+  #done = 0
+
+  constructor(options: RunnerOptions) {
+    this.#options = options
+    this.#freeSlots = Array.from({ length: options.concurrency }, (_, slot) => slot)
+  }
+
+  // ---- peers
+
+  meetMonitor(send: (message: WorkerToMonitor) => void, flush: () => void): void {
+    this.#monitor = { send, flush }
+    send({ kind: 'hello', worker: this.#options.worker })
+    this.#unsent = []
+    if (this.#kept.size > 0) send({ kind: 'ended', outcomes: [...this.#kept.values()] })
+    if (this.#greet) this.#greetPusher(this.#greet)
+  }
+
+  monitorLeft(): void {
+    this.#monitor = null
+  }
+
+  /** The pusher hears of us only when there is a monitor to take outcomes. */
+  meetPusher(send: (message: WorkerToPusher) => void): void {
+    this.#greet = send
+    if (this.#monitor) this.#greetPusher(send)
+  }
+
+  #greetPusher(send: (message: WorkerToPusher) => void): void {
+    this.#greet = null
+    this.#pusher = send
+    this.#finished = []
+    send({
+      kind: 'hello',
+      worker: this.#options.worker,
+      holds: [...this.#running.keys(), ...this.#kept.keys()],
+    })
+    if (this.#finishing) send({ kind: 'leaving' })
+  }
+
+  /** What has not started is forgotten: the broker hands it out again. */
+  pusherLeft(): void {
+    this.#pusher = null
+    this.#greet = null
+    this.#waiting.length = 0
+    this.bidFarewell()
+  }
+
+  bidFarewell(): void {
+    this.#saidFarewell = true
+    this.#look()
+  }
+
+  // ---- jobs
+
+  take(jobs: readonly Job[]): void {
+    if (this.#running.size === 0 && jobs.length > 0) this.#options.report({ type: 'runner.busy' })
+    if (this.#aborted) for (const job of jobs) this.#giveBack(job)
+    else this.#waiting.push(...jobs)
+    this.#startNext()
+  }
+
+  #startNext(): void {
+    while (this.#freeSlots.length > 0) {
+      const job = this.#waiting.shift()
+      if (!job) return
+      // It may block this process for long: what is known leaves first.
+      if (!job.tiny || this.#unsent.length >= MOST_KEPT_BACK) this.#flush()
+      void this.#run(job, this.#freeSlots.pop() as number)
+    }
+  }
+
+  async #run(job: Job, slot: number): Promise<void> {
+    const { header } = job
+    const key = runKey(header.id, header.run)
+    const abort = new AbortController()
+    this.#running.set(key, abort)
+    const { name, func, group, id: taskId, run, attempt } = header
+    this.#options.record('task.started', {
+      process: this.#options.worker,
+      task: name,
+      func,
+      taskId,
+      ...(group !== undefined && { group }),
+    })
+    const timeout = header.timeout ?? this.#options.timeout
+    const began = process.hrtime.bigint()
+    const startedAt = Date.now()
+    const deadline = timeout === null ? 0n : began + BigInt(Math.round(timeout * 1e9))
+    this.#options.board.start(slot, {
+      taskId,
+      run,
+      attempt,
+      name,
+      func,
+      startedAt,
+      startedNs: began,
+      deadline,
+    })
+    const ended = await this.#execute(job, abort, timeout)
+    this.#options.board.finish(slot)
+    this.#running.delete(key)
+    this.#freeSlots.push(slot)
+    const took = Number(process.hrtime.bigint() - began) / 1e6
+    this.#end(key, { ...ended, startedAt, stoppedAt: Date.now() }, took)
+  }
+
+  /** Runs the task itself. The outcome is fixed at the deadline, and told when the code has yielded. */
+  async #execute(job: Job, abort: AbortController, timeout: number | null): Promise<Ended> {
+    let overran = false
+    const timer =
+      timeout === null
+        ? undefined
+        : setTimeout(() => {
+            overran = true
+            abort.abort(new Error('timeout'))
+          }, timeout * 1000)
+    try {
+      const task = this.#options.tasks.get(job.header.func)
+      if (!task) throw new Error(`Function ${job.header.func} is not defined`)
+      const args = (await decode(job.args)) as unknown[]
+      const result = await encode(await task.fn(...args))
+      if (overran) throw new Error('overran')
+      return { ...this.#endedOf(job), success: true, result }
+    } catch (error) {
+      if (this.#aborted && abort.signal.aborted && !overran)
+        return { ...this.#endedOf(job), interrupted: true }
+      const told = overran ? new Error(`Task exceeded maximum timeout value (${timeout} seconds)`) : error
+      return { ...this.#endedOf(job), result: encodeError(toErrorRecord(told)) }
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #endedOf({ header, args }: Job): Ended {
+    const { id, run, attempt, name, func, group, enqueuedAt } = header
+    return {
+      ...{ taskId: id, run, attempt, name, func, args, header, enqueuedAt, cluster: this.#options.queue },
+      ...(group !== undefined && { group }),
+      ...{ startedAt: Date.now(), stoppedAt: Date.now(), success: false, result: 'null' },
+    }
+  }
+
+  /** Never started: it goes back without spending an attempt. */
+  #giveBack(job: Job): void {
+    this.#end(runKey(job.header.id, job.header.run), { ...this.#endedOf(job), interrupted: true }, 0)
+  }
+
+  #end(key: RunKey, ended: Ended, took: number): void {
+    this.#done += 1
+    this.#kept.set(key, ended)
+    this.#unsent.push(ended)
+    this.#finished.push({ key, func: ended.func, took })
+    this.#startNext()
+    if (this.#running.size > 0) return
+    this.#flush()
+    this.#options.report({ type: 'runner.idle', done: this.#done })
+    this.#look()
+  }
+
+  #flush(): void {
+    if (this.#monitor && this.#unsent.length > 0) {
+      this.#monitor.send({ kind: 'ended', outcomes: this.#unsent })
+      this.#unsent = []
+      this.#monitor.flush()
+    }
+    if (this.#pusher && this.#finished.length > 0) this.#pusher({ kind: 'finished', runs: this.#finished })
+    this.#finished = []
+  }
+
+  released(keys: readonly RunKey[]): void {
+    for (const key of keys) this.#kept.delete(key)
+    this.#look()
+  }
+
+  // ---- the machine's orders
+
+  /** Says that it leaves, and then finishes what came before the pusher's farewell. */
+  finish(): void {
+    this.#finishing = true
+    if (this.#pusher) this.#pusher({ kind: 'leaving' })
+    else this.bidFarewell()
+    this.#look()
+  }
+
+  abort(): void {
+    this.#aborted = true
+    for (const job of this.#waiting.splice(0)) this.#giveBack(job)
+    for (const controller of this.#running.values()) controller.abort(new Error('shutdown'))
+    this.#flush()
+  }
+
+  #look(): void {
+    if (!this.#finishing || !this.#saidFarewell) return
+    if (this.#running.size + this.#waiting.length + this.#kept.size > 0) return
+    this.#finishing = false
+    this.#options.report({ type: 'runner.finished' })
+  }
+}

@@ -1,0 +1,69 @@
+import { fromCallback, fromPromise } from 'xstate'
+import { type RunnerOrder, type RunnerReport, workerMachine } from '../../machines/worker.ts'
+import { createBoard } from '../process/board.ts'
+import { connect } from '../process/socket.ts'
+import { type LoadedTask, loadTasks } from '../tasks/load.ts'
+import type { MonitorToWorker, PusherToWorker, WorkerToMonitor, WorkerToPusher } from './frames.ts'
+import type { RoleContext } from './role.ts'
+import { Runner } from './runner.ts'
+import { boardPath } from './sentinel.ts'
+
+/** What the worker's machine is provided with: its tasks, and a runner once they are loaded. */
+export function worker(role: RoleContext) {
+  const { settings, record, name } = role
+  let tasks: ReadonlyMap<string, LoadedTask> = new Map()
+  return workerMachine.provide({
+    actions: {
+      announce: (_, { event }) => record(event, { process: name, pid: process.pid }),
+    },
+    actors: {
+      loadTasks: fromPromise<void>(async () => {
+        tasks = await loadTasks(settings.tasks)
+      }),
+      runner: fromCallback<RunnerOrder>(({ sendBack, receive }) => {
+        const board = createBoard(boardPath(role.directory, name), settings.concurrency)
+        const runner = new Runner({
+          ...{ worker: name, tasks, board, record, concurrency: settings.concurrency, queue: settings.name },
+          timeout: settings.timeout,
+          report: (event: RunnerReport) => sendBack(event),
+        })
+        receive((order) => {
+          if (order.type === 'peer.listening') void meet(runner, order)
+          else if (order.type === 'runner.finish') runner.finish()
+          else runner.abort()
+        })
+        return () => board.close()
+      }),
+    },
+  })
+}
+
+type Introduction = Extract<RunnerOrder, { type: 'peer.listening' }>
+
+/** A peer that is gone before we reach it is followed by another one, which is introduced to us as well. */
+async function meet(runner: Runner, { role, socket: path }: Introduction): Promise<void> {
+  try {
+    if (role === 'monitor') await meetMonitor(runner, path)
+    else await meetPusher(runner, path)
+  } catch (error) {
+    if (!['ENOENT', 'ECONNREFUSED', 'ECONNRESET'].includes((error as NodeJS.ErrnoException).code ?? ''))
+      throw error
+  }
+}
+
+async function meetMonitor(runner: Runner, path: string): Promise<void> {
+  const socket = await connect<MonitorToWorker, WorkerToMonitor>(path)
+  socket.onMessage(({ keys }) => runner.released(keys))
+  socket.onClose(() => runner.monitorLeft())
+  runner.meetMonitor(
+    (message) => socket.send(message),
+    () => socket.flush(),
+  )
+}
+
+async function meetPusher(runner: Runner, path: string): Promise<void> {
+  const socket = await connect<PusherToWorker, WorkerToPusher>(path)
+  socket.onMessage((message) => (message.kind === 'jobs' ? runner.take(message.jobs) : runner.bidFarewell()))
+  socket.onClose(() => runner.pusherLeft())
+  runner.meetPusher((message) => socket.send(message))
+}

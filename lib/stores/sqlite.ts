@@ -1,0 +1,268 @@
+/** The embedded store: what has happened is kept in `results.db` in the data folder, shared by any number of processes. */
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { makeRuntimeDirectory, type RuntimeDirectory } from '../directory.ts'
+import { type Doorbell, hangDoorbell, Ringer } from '../doorbell.ts'
+import { StoreError } from '../errors.ts'
+import { type Durability, SqliteFile } from '../sqlite.ts'
+import type { Decision, Fate, Outcome, Store, TaskRecord } from './store.ts'
+
+export interface SqliteStoreOptions {
+  /** The folder that holds `results.db`; made when there is none. */
+  readonly dataDir: string
+  /** `normal`, the default, survives the death of every process; `full` a power cut too. */
+  readonly durability?: Durability
+}
+
+/** Makes a store over `results.db` in the data folder; nothing is opened before `connect()`. */
+export function sqliteStore(options: SqliteStoreOptions): Store {
+  return new SqliteStore(options)
+}
+
+class SqliteStore implements Store {
+  readonly #file: SqliteFile
+  readonly #watches = new Set<Watch>()
+  readonly #ringer: Ringer
+
+  constructor({ dataDir, durability = 'normal' }: SqliteStoreOptions) {
+    const path = join(dataDir, 'results.db')
+    this.#file = new SqliteFile({ path, durability, migrations: MIGRATIONS, Failure: StoreError })
+    this.#ringer = new Ringer((doorbell) => void this.#unlist(doorbell).catch(() => {})) // The next ring tries again.
+  }
+
+  async connect(): Promise<void> {
+    await this.#file.connect()
+    // After a loss the file may be another one, which does not list them.
+    for (const watch of this.#watches) await this.#list(watch.doorbell.path)
+  }
+
+  async close(): Promise<void> {
+    for (const watch of this.#watches) await this.#end(watch)
+    this.#ringer.close()
+    await this.#file.close()
+  }
+
+  async ping(): Promise<void> {
+    await this.#file.read(() => this.#file.get('select 1 from tasks limit 1'))
+  }
+
+  async info(): Promise<string> {
+    return `SQLite ${await this.#file.version()}`
+  }
+
+  async save(outcomes: readonly Outcome[]): Promise<void> {
+    const watchers = await this.#file.write(() => {
+      for (const outcome of outcomes) this.#upsert(outcome)
+      return this.#file.all<{ doorbell: string }>('select doorbell from watchers')
+    }, outcomes.length)
+    if (watchers.length === 0) return
+    const notes = announce(outcomes)
+    for (const { doorbell } of watchers) for (const note of notes) this.#ringer.ring(doorbell, note)
+  }
+
+  fetch(taskIds: readonly string[]): Promise<TaskRecord[]> {
+    return this.#file.read(() =>
+      this.#file.all<Row>(`${SELECT} ${AMONG}`, JSON.stringify(taskIds)).map(toRecord),
+    )
+  }
+
+  async fetchByName(name: string): Promise<TaskRecord | undefined> {
+    const row = await this.#file.read(() => this.#file.get<Row>(SELECT_BY_NAME, name))
+    return row && toRecord(row)
+  }
+
+  decisions(taskIds: readonly string[]): Promise<Decision[]> {
+    return this.#file.read(() =>
+      this.#file
+        .all<Row>(`select task_id, run, success, fate from tasks ${AMONG}`, JSON.stringify(taskIds))
+        .map(({ task_id, run, success, fate }) => ({ taskId: task_id, run, success: success === 1, fate })),
+    )
+  }
+
+  async watch(onSaved: (taskIds: readonly string[]) => void): Promise<{ stop(): Promise<void> }> {
+    const watch = await hangUp(onSaved)
+    this.#watches.add(watch)
+    try {
+      await this.#list(watch.doorbell.path)
+    } catch (error) {
+      await this.#end(watch)
+      throw error
+    }
+    return { stop: () => this.#end(watch) }
+  }
+
+  async counts(): Promise<{ readonly successes: number; readonly failures: number }> {
+    const rows = await this.#file.read(() =>
+      this.#file.all<{ success: number; count: number }>(
+        'select success, count(*) as count from tasks group by success',
+      ),
+    )
+    const count = (success: number) => rows.find((row) => row.success === success)?.count ?? 0
+    return { successes: count(1), failures: count(0) }
+  }
+
+  #upsert(outcome: Outcome): void {
+    this.#file.run(
+      UPSERT,
+      outcome.taskId,
+      outcome.run,
+      outcome.attempt,
+      outcome.name,
+      outcome.func,
+      outcome.args,
+      outcome.group ?? null,
+      outcome.cluster,
+      outcome.enqueuedAt,
+      outcome.startedAt,
+      outcome.stoppedAt,
+      outcome.success ? 1 : 0,
+      outcome.result,
+      outcome.fate,
+    )
+  }
+
+  async #end(watch: Watch): Promise<void> {
+    if (!this.#watches.delete(watch)) return
+    await watch.doorbell.close()
+    watch.directory.remove()
+    // When it cannot be unlisted, the next save finds nobody there and does it.
+    await this.#unlist(watch.doorbell.path).catch(() => {})
+  }
+
+  async #list(doorbell: string): Promise<void> {
+    await this.#file.write(() =>
+      this.#file.run('insert or ignore into watchers (doorbell) values (?)', doorbell),
+    )
+  }
+
+  async #unlist(doorbell: string): Promise<void> {
+    await this.#file.write(() => this.#file.run('delete from watchers where doorbell = ?', doorbell))
+  }
+}
+
+/** A doorbell for outcomes, in a directory of its own. */
+interface Watch {
+  readonly directory: RuntimeDirectory
+  readonly doorbell: Doorbell
+}
+
+async function hangUp(onSaved: (taskIds: readonly string[]) => void): Promise<Watch> {
+  try {
+    const directory = makeRuntimeDirectory()
+    const onRing = (notes: readonly string[]) => onSaved(notes.flatMap(toTaskIds))
+    return { directory, doorbell: await hangDoorbell(directory.path, 'outcomes', onRing) }
+  } catch (error) {
+    throw new StoreError(
+      `No socket could be made under ${tmpdir()} (${(error as Error).message}): set TMPDIR to a folder that this user can write.`,
+      { cause: error },
+    )
+  }
+}
+
+/** Task ids in one note: its line stays far below what a doorbell takes. */
+const IDS_PER_NOTE = 500
+
+function announce(outcomes: readonly Outcome[]): string[] {
+  const notes: string[] = []
+  for (let i = 0; i < outcomes.length; i += IDS_PER_NOTE)
+    notes.push(JSON.stringify(outcomes.slice(i, i + IDS_PER_NOTE).map(({ taskId }) => taskId)))
+  return notes
+}
+
+const toTaskIds = (note: string) => JSON.parse(note) as string[]
+
+/** A row of `tasks`. */
+interface Row {
+  readonly task_id: string
+  readonly run: number
+  readonly attempt: number
+  readonly name: string
+  readonly func: string
+  readonly args: string
+  readonly task_group: string | null
+  readonly cluster: string
+  readonly enqueued_at: number
+  readonly started_at: number
+  readonly stopped_at: number
+  readonly success: number
+  readonly result: string
+  readonly fate: Fate
+}
+
+function toRecord(row: Row): TaskRecord {
+  return {
+    taskId: row.task_id,
+    run: row.run,
+    attempt: row.attempt,
+    name: row.name,
+    func: row.func,
+    args: row.args,
+    ...(row.task_group !== null && { group: row.task_group }),
+    cluster: row.cluster,
+    enqueuedAt: row.enqueued_at,
+    startedAt: row.started_at,
+    stoppedAt: row.stopped_at,
+    success: row.success === 1,
+    result: row.result,
+    fate: row.fate,
+    final: row.fate !== 'retry',
+  }
+}
+
+/**
+ * Names are four random words. An index on the name alone dirties another page with almost every row, which made a save
+ * cost three times as much; within blocks of 2,048 rows all new names land in the same few pages, and a search by name
+ * looks into each block, the newest first.
+ */
+const MIGRATIONS = [
+  `
+  create table tasks (
+    seq integer primary key,
+    task_id text not null unique,
+    run integer not null,
+    attempt integer not null,
+    name text not null,
+    func text not null,
+    args text not null,
+    task_group text,
+    cluster text not null,
+    enqueued_at integer not null,
+    started_at integer not null,
+    stopped_at integer not null,
+    success integer not null,
+    result text not null,
+    fate text not null
+  ) strict;
+  create index tasks_by_name on tasks (seq >> 11, name);
+  create index tasks_by_group on tasks (task_group) where task_group is not null;
+  create index tasks_by_success on tasks (success, stopped_at);
+  create table watchers (doorbell text primary key) strict, without rowid;
+  `,
+]
+
+const SELECT = `
+  select task_id, run, attempt, name, func, args, task_group, cluster,
+         enqueued_at, started_at, stopped_at, success, result, fate
+  from tasks`
+
+const AMONG = 'where task_id in (select value from json_each(?))'
+
+const SELECT_BY_NAME = `
+  with recursive blocks (block) as (
+    select max(seq) >> 11 from tasks
+    union all
+    select block - 1 from blocks where block > (select min(seq) >> 11 from tasks)
+  )
+  select tasks.* from blocks cross join tasks on tasks.seq >> 11 = block and tasks.name = ?
+  order by stopped_at desc, seq desc limit 1`
+
+const UPSERT = `
+  insert into tasks (task_id, run, attempt, name, func, args, task_group, cluster,
+                     enqueued_at, started_at, stopped_at, success, result, fate)
+  values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  on conflict (task_id) do update set
+    run = excluded.run, attempt = excluded.attempt, name = excluded.name, func = excluded.func, args = excluded.args,
+    task_group = excluded.task_group, cluster = excluded.cluster, enqueued_at = excluded.enqueued_at,
+    started_at = excluded.started_at, stopped_at = excluded.stopped_at, success = excluded.success,
+    result = excluded.result, fate = excluded.fate
+  where excluded.success > success or (excluded.success = success and excluded.run > run)`

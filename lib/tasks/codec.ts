@@ -1,0 +1,203 @@
+import { createRequire } from 'node:module'
+import { types } from 'node:util'
+import { SerializationError } from '../errors.ts'
+
+/** Marks a text that is not JSON. No JSON text begins with it. */
+const RICH = '~'
+
+/** What most tasks return. Worth a text of its own: a worker that meets nothing richer never loads devalue. */
+const UNDEFINED = `${RICH}-1`
+
+/** A branch this deep is most likely a cycle, which JSON would follow for ever. */
+const DEEPEST_JSON = 200
+
+/**
+ * Turns a value into text. Plain JSON stays as it is, and repeated references in it become copies. Anything else is
+ * written by devalue: undefined, NaN, -0, BigInt, Date, RegExp, URL, Map, Set, Buffer and typed arrays, holes, cycles,
+ * and errors with their name, message, stack, code, cause and own properties.
+ *
+ * @param name What the value is called in an error's message: `args`, `result`.
+ * @throws {SerializationError} when it holds a function, a symbol, a promise, an instance of a class, or a key
+ *   `__proto__`; the message names the path to it.
+ */
+export function encode(value: unknown, name = 'value'): string {
+  if (value === undefined) return UNDEFINED
+  return isJson(value, 0) ? JSON.stringify(value) : encodeRich(value, name)
+}
+
+/**
+ * Turns a text of {@link encode} into a value again.
+ *
+ * @throws {SerializationError} when it is no such text.
+ */
+export function decode(text: string): unknown {
+  if (text === UNDEFINED) return undefined
+  try {
+    return text.startsWith(RICH) ? devalue().parse(text.slice(RICH.length), REVIVERS) : JSON.parse(text)
+  } catch (error) {
+    throw new SerializationError(
+      `Expected an encoded value, got ${JSON.stringify(text.slice(0, 60))}: ${(error as Error).message}. Run one version of qcluster on both sides.`,
+      { cause: error },
+    )
+  }
+}
+
+type Devalue = typeof import('devalue')
+let loaded: Devalue | undefined
+
+/**
+ * Loaded with the first value that needs it. By `require`, which waits: were it `import()`, an argument could change
+ * between a call of `encode` and its being encoded, and its errors would be thrown or rejected by turns.
+ */
+function devalue(): Devalue {
+  loaded ??= createRequire(import.meta.url)('devalue') as Devalue
+  return loaded
+}
+
+/** Whether JSON gives back exactly what it was given. Everything that it would drop or turn into something else is not. */
+function isJson(value: unknown, depth: number): boolean {
+  switch (typeof value) {
+    case 'string':
+    case 'boolean':
+      return true
+    case 'number':
+      return Number.isFinite(value) && !Object.is(value, -0)
+    case 'object':
+      return value === null || (depth < DEEPEST_JSON && isJsonObject(value, depth + 1))
+    default:
+      return false
+  }
+}
+
+function isJsonObject(value: object, depth: number): boolean {
+  const prototype = Object.getPrototypeOf(value)
+  if (prototype === Array.prototype) return isJsonArray(value as unknown[], depth)
+  return prototype === Object.prototype && isJsonRecord(value as Record<string, unknown>, depth)
+}
+
+/** A hole reads as undefined, which is not JSON either. */
+function isJsonArray(values: unknown[], depth: number): boolean {
+  for (let i = 0; i < values.length; i += 1) if (!isJson(values[i], depth)) return false
+  return true
+}
+
+/** A `toJSON` of its own is a function, and so no JSON. A key `__proto__` is for `encodeRich` to refuse. */
+function isJsonRecord(record: Record<string, unknown>, depth: number): boolean {
+  for (const key in record) if (!isJson(record[key], depth) || key === '__proto__') return false
+  return Object.getOwnPropertySymbols(record).length === 0
+}
+
+function encodeRich(value: unknown, name: string): string {
+  try {
+    return RICH + devalue().stringify(value, REDUCERS)
+  } catch (error) {
+    throw refusal(error as Error, name)
+  }
+}
+
+/** What devalue does not know, or knows otherwise. Each gives something truthy for a value of its kind. */
+const REDUCERS = {
+  Error: (value: unknown) =>
+    isError(value) && { name: value.name, message: value.message, ...ownProperties(value) },
+  /** In a list, because the text of an empty one is not truthy. */
+  Buffer: (value: unknown) => Buffer.isBuffer(value) && [value.toString('base64')],
+  /** devalue writes all the memory behind a view, which may hold what nobody meant to send. */
+  Part: (value: unknown) => isPartialView(value) && [copyOfPart(value)],
+}
+
+const REVIVERS = {
+  Error: (fields: ErrorFields) => reviveError(fields),
+  Buffer: ([base64]: [string]) => Buffer.from(base64, 'base64'),
+  Part: ([view]: [ArrayBufferView]) => view,
+}
+
+type ErrorFields = Record<string, unknown> & { readonly name: string; readonly message: string }
+
+const isError = (value: unknown): value is Error => types.isNativeError(value) || value instanceof Error
+
+/** Also those that enumeration hides: `stack`, `cause`, and the `errors` of an AggregateError. */
+const ownProperties = (error: Error): Record<string, unknown> =>
+  Object.fromEntries(Object.getOwnPropertyNames(error).map((key) => [key, error[key as keyof Error]]))
+
+const ERROR_CLASSES = new Map<string, ErrorConstructor>(
+  [Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError].map((type) => [
+    type.name,
+    type,
+  ]),
+)
+
+/** An error of a class that is not the language's own becomes an Error of that name. */
+function reviveError(fields: ErrorFields): Error {
+  const { name, message, ...rest } = fields
+  const error = name === 'AggregateError' ? new AggregateError([], message) : newError(name, message)
+  if (error.name !== name) define(error, 'name', name)
+  for (const [key, value] of Object.entries(rest)) define(error, key, value)
+  return error
+}
+
+const newError = (name: string, message: string): Error => new (ERROR_CLASSES.get(name) ?? Error)(message)
+
+const HIDDEN = new Set(['name', 'stack', 'cause', 'errors'])
+
+function define(error: Error, key: string, value: unknown): void {
+  Object.defineProperty(error, key, {
+    value,
+    enumerable: !HIDDEN.has(key),
+    writable: true,
+    configurable: true,
+  })
+}
+
+type View = NodeJS.TypedArray | DataView
+
+const isPartialView = (value: unknown): value is View =>
+  ArrayBuffer.isView(value) && value.byteLength !== value.buffer.byteLength && !Buffer.isBuffer(value)
+
+function copyOfPart(view: View): View {
+  if (!(view instanceof DataView)) return view.slice()
+  return new DataView(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength))
+}
+
+const EXPECTED = 'plain data, Date, Map, Set, BigInt, Buffer, a typed array or an Error'
+
+/** Words what devalue says: its `path` leads to the value that it cannot write. */
+function refusal(error: Error & { path?: string; value?: unknown }, name: string): SerializationError {
+  if (error.path === undefined) return unreadable(error, name)
+  const { what, pass } = describe(error.value)
+  return new SerializationError(`${name}${error.path} ${what}; expected ${EXPECTED}; pass ${pass}.`, {
+    cause: error,
+  })
+}
+
+function unreadable(error: Error, name: string): SerializationError {
+  const problem = error instanceof RangeError ? 'is nested too deeply' : `cannot be read: ${error.message}`
+  return new SerializationError(`${name} ${problem}; pass plain data, or a reference to it such as an id.`, {
+    cause: error,
+  })
+}
+
+interface Description {
+  readonly what: string
+  readonly pass: string
+}
+
+function describe(value: unknown): Description {
+  if (typeof value === 'function') return { what: 'is a function', pass: 'the name of a task instead' }
+  if (typeof value === 'symbol') return { what: 'is a symbol', pass: 'a string instead' }
+  const object = value as Partial<PromiseLike<unknown>> & object
+  if (typeof object.then === 'function')
+    return { what: 'is a promise', pass: 'what it resolves to: await it first' }
+  return isPlain(object) ? describeKeys(object) : describeInstance(object)
+}
+
+const isPlain = (value: object): boolean => [Object.prototype, null].includes(Object.getPrototypeOf(value))
+
+function describeKeys(value: object): Description {
+  const what = Object.hasOwn(value, '__proto__') ? 'has a key "__proto__"' : 'has keys that are symbols'
+  return { what, pass: 'it without them' }
+}
+
+function describeInstance(value: object): Description {
+  const type = value.constructor?.name || 'a class'
+  return { what: `is an instance of ${type}`, pass: 'its data as a plain object, or an id to load it by' }
+}

@@ -1,0 +1,158 @@
+import { type Client, defaultClient, type Submission } from '../client.ts'
+import { ConfigError } from '../errors.ts'
+import { humanName, loadIds } from '../names.ts'
+import type { TaskHeader } from '../package.ts'
+import { encode } from './codec.ts'
+import {
+  checkName,
+  definitionOf,
+  RUN_LIMITS,
+  type RunLimits,
+  runLimitsOf,
+  show,
+  type TaskDefinition,
+  type TaskFunction,
+} from './define.ts'
+import { Task } from './results.ts'
+
+/** What one enqueueing can say. Its limits win over the task's own, and these over the cluster's. */
+export interface EnqueueOptions extends RunLimits {
+  /** A label to find tasks by: 1 to 200 characters. */
+  readonly group?: string
+  /** The task's human name instead of four words: 1 to 200 characters. */
+  readonly taskName?: string
+  /** False: a success is not saved, so a wait for it has no end. */
+  readonly save?: boolean
+  /** The queue to enqueue to, by the name of the clusters that serve it; the client's own when absent. */
+  readonly cluster?: string
+  /** Who enqueues; the default client when absent. */
+  readonly client?: Client
+}
+
+/** Arguments that fit a task, and options; both may be left out when the task can be called with nothing. */
+export type EnqueueParameters<TArgs extends unknown[]> = [] extends TArgs
+  ? [args?: Readonly<TArgs>, options?: EnqueueOptions]
+  : [args: Readonly<TArgs>, options?: EnqueueOptions]
+
+/**
+ * Enqueues a task. Its arguments are encoded now; changing them afterwards changes nothing.
+ *
+ * @param task what `defineTask` made, or the name of a task: its own, or `<file name without extension>.<export name>`
+ * @param args a list of arguments, when the task takes any
+ * @returns the task, once the broker has confirmed that it keeps it
+ * @throws {SerializationError} when the arguments cannot be encoded; nothing was sent
+ * @throws {ConfigError} when the task, an option or the configuration is wrong; nothing was sent
+ * @throws {BrokerError} when the broker did not confirm: it may have the task, or not
+ *
+ * @example
+ * const task = await asyncTask(add, [2, 3], { group: 'sums' })
+ * console.log(await task.result())
+ */
+export function asyncTask<TResult = unknown>(
+  task: string,
+  args?: readonly unknown[],
+  options?: EnqueueOptions,
+): Promise<Task<TResult>>
+// The last one: its errors are those that the compiler shows.
+export function asyncTask<TArgs extends unknown[], TResult>(
+  task: TaskFunction<TArgs, TResult>,
+  ...parameters: EnqueueParameters<TArgs>
+): Promise<Task<Awaited<TResult>>>
+export async function asyncTask(
+  task: unknown,
+  args: unknown = [],
+  options: EnqueueOptions = {},
+): Promise<Task> {
+  const list = checkArgs(args)
+  const choices = choicesOf(calledTask(task), options)
+  const { client = defaultClient() } = options
+  const submission = submit(choices, list, options)
+  await client.enqueue([submission])
+  return new Task(client, (await submission).header)
+}
+
+/** What a header says before its task has an id and a name. */
+type Choices = Omit<TaskHeader, 'id' | 'name'>
+
+const OPTIONS = [...RUN_LIMITS, 'group', 'taskName', 'save', 'cluster', 'client'] as const
+
+function calledTask(task: unknown): TaskDefinition {
+  if (typeof task === 'string') return { name: checkName('The name of a task', task) }
+  const definition = definitionOf(task)
+  if (definition !== undefined) return definition
+  throw typeof task === 'function' ? plainFunction(task.name || 'task') : noTask(task)
+}
+
+function choicesOf(definition: TaskDefinition, options: EnqueueOptions): Choices {
+  const { name: func, ...own } = definition
+  const owner = `asyncTask("${func}")`
+  refuseUnknown(options, owner)
+  const { group, taskName, cluster, save } = options
+  for (const [option, value] of Object.entries({ group, taskName, cluster }))
+    if (value !== undefined) checkName(`${owner}: ${option}`, value)
+  if (save !== undefined) checkFlag(`${owner}: save`, save)
+  return {
+    run: 1,
+    attempt: 1,
+    func,
+    enqueuedAt: Date.now(),
+    ...own,
+    ...runLimitsOf(options, owner),
+    ...(group !== undefined && { group }),
+    ...(save !== undefined && { save }),
+  }
+}
+
+/** Encodes before anything else happens: the caller may change its values as soon as it has called. */
+async function submit(
+  choices: Choices,
+  args: readonly unknown[],
+  { taskName, cluster }: EnqueueOptions,
+): Promise<Submission> {
+  const [encoded, newId] = await Promise.all([encode(args, 'args'), loadIds()])
+  const id = newId()
+  const header = { id, name: taskName ?? humanName(id), ...choices }
+  return { header, args: encoded, ...(cluster !== undefined && { queue: cluster }) }
+}
+
+function refuseUnknown(options: object, owner: string): void {
+  const unknown = Object.keys(options).find((option) => !(OPTIONS as readonly string[]).includes(option))
+  if (unknown !== undefined)
+    throw new ConfigError(
+      `${owner} has no option "${unknown}"; the nearest one is ${nearest(unknown)}. Correct or remove it.`,
+    )
+}
+
+/** The option that has the most pairs of letters in common with a word. */
+function nearest(word: string): string {
+  const given = pairsOf(word)
+  const common = (option: string) => pairsOf(option).filter((pair) => given.includes(pair)).length
+  return OPTIONS.toSorted((a, b) => common(b) - common(a))[0] as string
+}
+
+function pairsOf(word: string): string[] {
+  const letters = word.toLowerCase()
+  return [...letters].map((_, start) => letters.slice(start, start + 2))
+}
+
+function checkFlag(what: string, value: unknown): void {
+  if (typeof value !== 'boolean')
+    throw new ConfigError(`${what} must be true or false, got ${show(value)}; correct or remove it.`)
+}
+
+function plainFunction(name: string): ConfigError {
+  return new ConfigError(
+    `asyncTask cannot tell which task the function ${name} is; make it one with defineTask('${name}', …), or give its name as a text: '<module>.${name}'.`,
+  )
+}
+
+function noTask(task: unknown): ConfigError {
+  return new ConfigError(
+    `asyncTask needs what defineTask made, or the name of a task, got ${show(task)}; give one of them.`,
+  )
+}
+
+function checkArgs(args: unknown): readonly unknown[] {
+  if (Array.isArray(args)) return args
+  throw new ConfigError(`The arguments of a task must be a list, got ${show(args)}; write [${show(args)}].`)
+}

@@ -1,0 +1,202 @@
+import { expect } from 'chai'
+import type { Delivery, Settlement } from '../../lib/brokers/broker.ts'
+import { openPackage, sealPackage, type TaskHeader } from '../../lib/package.ts'
+import { Dispatcher } from '../../lib/roles/dispatcher.ts'
+import { type PusherToMonitor, type PusherToWorker, runKey } from '../../lib/roles/frames.ts'
+import { Signer } from '../../lib/signing.ts'
+
+const signer = new Signer(['secret'])
+let counter = 0
+
+function headerOf(change: Partial<TaskHeader> = {}): TaskHeader {
+  counter += 1
+  const id = counter.toString(16).padStart(32, '0')
+  return { id, run: 1, attempt: 1, name: 'a-b-c-d', func: 'f', enqueuedAt: 1, ...change }
+}
+
+function deliver(header: TaskHeader, deliveries = 1): Delivery {
+  return { ...sealPackage(header, '[]', 'q', signer), deliveries, receipt: `r${header.id}/${deliveries}` }
+}
+
+/** A dispatcher with two sides that write down what they hear. */
+function desk({ concurrency = 1 } = {}) {
+  const settled: Settlement[] = []
+  const reports: string[] = []
+  const refused: string[] = []
+  const toMonitor: PusherToMonitor[] = []
+  const dispatcher = new Dispatcher({
+    queue: 'q',
+    concurrency,
+    maxDeliveries: 3,
+    signer,
+    open: (sealed) => openPackage(sealed, 'q', signer),
+    settle: async (settlements) => void settled.push(...settlements),
+    report: ({ type }) => void reports.push(type),
+    refused: (reason) => void refused.push(reason),
+  })
+  const monitor = () => {
+    dispatcher.attend((message) => void toMonitor.push(message))
+    dispatcher.hearMonitor({ kind: 'hello', unsettled: [] })
+  }
+  const worker = (name: string, holds: string[] = []) => {
+    const got: string[] = []
+    dispatcher.seat(name, holds, (message: PusherToWorker) => {
+      if (message.kind === 'jobs') got.push(...message.jobs.map(({ header }) => header.id))
+      else got.push(message.kind)
+    })
+    return got
+  }
+  return { dispatcher, settled, reports, refused, toMonitor, monitor, worker }
+}
+
+const key = ({ id, run }: TaskHeader) => runKey(id, run)
+
+describe('the dispatcher', () => {
+  it('has joined when the monitor and every worker have said what they hold', () => {
+    const { dispatcher, reports, monitor, worker } = desk()
+    worker('w1')
+    dispatcher.join(['w1', 'w2', 'w3'])
+    monitor()
+    worker('w2')
+    expect(reports).to.deep.equal([])
+    dispatcher.gone('w3')
+    expect(reports).to.deep.equal(['dispatcher.joined'])
+  })
+
+  it('gives each free worker one run of an unknown name, and the rest as they finish', () => {
+    const { dispatcher, monitor, worker } = desk()
+    monitor()
+    const [w1, w2] = [worker('w1'), worker('w2')]
+    const [a, b, c] = [headerOf(), headerOf(), headerOf()]
+    dispatcher.take([deliver(a), deliver(b), deliver(c)])
+    expect([w1, w2]).to.deep.equal([[a.id], [b.id]])
+    dispatcher.hear('w2', { kind: 'finished', runs: [{ key: key(b), func: 'f', took: 100 }] })
+    expect(w2).to.deep.equal([b.id, c.id])
+  })
+
+  it('carries out each fate on the receipt that delivered, and says that it is settled', async () => {
+    const { dispatcher, settled, toMonitor, monitor, worker } = desk({ concurrency: 9 })
+    monitor()
+    worker('w1')
+    const runs = [headerOf(), headerOf(), headerOf(), headerOf()]
+    dispatcher.take(runs.map((one) => deliver(one)))
+    const fates = ['ack', 'retry', 'deadLetter', 'requeue'] as const
+    dispatcher.hearMonitor({
+      kind: 'verdicts',
+      verdicts: runs.map((one, n) => ({ key: key(one), fate: fates[n] ?? 'ack', delay: 7, reason: 'x' })),
+    })
+    await new Promise(setImmediate)
+    expect(settled.map(({ type }) => type)).to.deep.equal(fates)
+    const retry = settled[1] as Extract<Settlement, { type: 'retry' }>
+    expect(retry.delay).to.equal(7)
+    expect(openPackage(retry.package, 'q', signer).header).to.include({ id: runs[1]?.id, run: 2, attempt: 2 })
+    expect(toMonitor).to.deep.equal([{ kind: 'settled', keys: runs.map(key) }])
+    expect(dispatcher.size).to.equal(0)
+  })
+
+  it('replaces the receipt of a run that is still running here, and does not run it again', async () => {
+    const { dispatcher, settled, monitor, worker } = desk()
+    monitor()
+    const w1 = worker('w1')
+    const a = headerOf()
+    dispatcher.take([deliver(a)])
+    dispatcher.voidReceipts()
+    dispatcher.take([deliver(a, 2)])
+    dispatcher.hearMonitor({ kind: 'verdicts', verdicts: [{ key: key(a), fate: 'ack' }] })
+    await new Promise(setImmediate)
+    expect(w1).to.deep.equal([a.id])
+    expect(settled).to.deep.equal([{ type: 'ack', receipt: deliver(a, 2).receipt }])
+  })
+
+  it('carries out a decided fate when its run is handed out again after the receipt was void', async () => {
+    const { dispatcher, settled, toMonitor, monitor, worker } = desk()
+    monitor()
+    worker('w1')
+    const a = headerOf()
+    dispatcher.take([deliver(a)])
+    dispatcher.voidReceipts()
+    dispatcher.hearMonitor({ kind: 'verdicts', verdicts: [{ key: key(a), fate: 'retry', delay: 1 }] })
+    expect(toMonitor, 'noted').to.deep.equal([{ kind: 'settled', keys: [key(a)] }])
+    dispatcher.take([deliver(a, 2)])
+    await new Promise(setImmediate)
+    expect(settled.map(({ type }) => type)).to.deep.equal(['retry'])
+  })
+
+  it('asks the monitor about a redelivered run before it runs it', () => {
+    const { dispatcher, toMonitor, monitor, worker } = desk()
+    monitor()
+    const w1 = worker('w1')
+    const [a, second] = [headerOf(), headerOf({ run: 2 })]
+    dispatcher.take([deliver(a, 2), deliver(second)])
+    expect(toMonitor).to.deep.equal([{ kind: 'lookup', keys: [key(a), key(second)] }])
+    expect(w1).to.deep.equal([])
+    dispatcher.hearMonitor({ kind: 'unknown', keys: [key(a)] })
+    expect(w1).to.deep.equal([a.id])
+  })
+
+  it('does not run what a worker held for a former pusher', () => {
+    const { dispatcher, monitor, worker } = desk()
+    const a = headerOf()
+    const w1 = worker('w1', [key(a)])
+    monitor()
+    dispatcher.take([deliver(a, 2)])
+    dispatcher.hearMonitor({ kind: 'unknown', keys: [key(a)] })
+    expect(w1).to.deep.equal([])
+  })
+
+  it('hands on what a dead worker had left only when the monitor says so', () => {
+    const { dispatcher, toMonitor, monitor, worker } = desk()
+    monitor()
+    dispatcher.window.learn('f', 0.01)
+    worker('w1')
+    const [a, b] = [headerOf(), headerOf()]
+    dispatcher.take([deliver(a), deliver(b)])
+    dispatcher.unseat('w1')
+    expect(toMonitor.map((message) => message.kind === 'left' && message.jobs.length)).to.deep.equal([2])
+    const w2 = worker('w2')
+    expect(w2).to.deep.equal([])
+    dispatcher.hearMonitor({ kind: 'verdicts', verdicts: [{ key: key(a), fate: 'retry', delay: 1 }] })
+    dispatcher.hearMonitor({ kind: 'drained', worker: 'w1' })
+    expect(w2).to.deep.equal([b.id])
+  })
+
+  it('dead-letters a bad package with a reason and shows it to no worker', () => {
+    const { dispatcher, settled, refused, monitor, worker } = desk()
+    monitor()
+    const w1 = worker('w1')
+    dispatcher.take([{ ...deliver(headerOf()), body: 'garbage' }])
+    expect(settled.map(({ type }) => type)).to.deep.equal(['deadLetter'])
+    expect(refused).to.have.length(1)
+    expect(w1).to.deep.equal([])
+  })
+
+  it('hands a run that never finishes to the monitor instead of to a worker', () => {
+    const { dispatcher, toMonitor, monitor, worker } = desk()
+    monitor()
+    const w1 = worker('w1')
+    dispatcher.take([deliver(headerOf(), 4)])
+    expect(toMonitor.map(({ kind }) => kind)).to.deep.equal(['unfinished'])
+    expect(w1).to.deep.equal([])
+  })
+
+  it('has drained when everything that it held is pushed', () => {
+    const { dispatcher, reports, monitor, worker } = desk()
+    monitor()
+    worker('w1')
+    const [a, b] = [headerOf(), headerOf()]
+    dispatcher.take([deliver(a), deliver(b)])
+    dispatcher.drain()
+    expect(reports).to.deep.equal([])
+    dispatcher.hear('w1', { kind: 'finished', runs: [{ key: key(a), func: 'f', took: 100 }] })
+    expect(reports).to.deep.equal(['dispatcher.drained'])
+  })
+
+  it('requeues what it holds where no worker is left to take it', () => {
+    const { dispatcher, reports, settled, monitor } = desk()
+    monitor()
+    dispatcher.take([deliver(headerOf())])
+    dispatcher.drain()
+    expect(settled.map(({ type }) => type)).to.deep.equal(['requeue'])
+    expect(reports).to.deep.equal(['dispatcher.drained'])
+  })
+})

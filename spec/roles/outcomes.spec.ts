@@ -1,0 +1,223 @@
+import { expect } from 'chai'
+import type { TaskHeader } from '../../lib/package.ts'
+import { type Ended, type MonitorToPusher, type MonitorToWorker, runKey } from '../../lib/roles/frames.ts'
+import { Outcomes } from '../../lib/roles/outcomes.ts'
+import type { Decision, Outcome } from '../../lib/stores/store.ts'
+import type { Testament } from '../../machines/protocol.ts'
+
+let counter = 0
+
+function ended(
+  change: Partial<Ended> & { header?: TaskHeader } = {},
+  limits: Partial<TaskHeader> = {},
+): Ended {
+  counter += 1
+  const taskId = counter.toString(16).padStart(32, '0')
+  const header: TaskHeader = {
+    id: taskId,
+    run: 1,
+    attempt: change.attempt ?? 1,
+    name: 'n',
+    func: 'f',
+    enqueuedAt: 1,
+    ...limits,
+  }
+  return {
+    ...{ taskId, run: 1, attempt: 1, name: 'n', func: 'f', args: '[]', cluster: 'q', header },
+    ...{ enqueuedAt: 1, startedAt: 2, stoppedAt: 3, success: true, result: '1', ...change },
+  }
+}
+
+const key = (one: Ended) => runKey(one.taskId, one.run)
+const settle = () => new Promise(setImmediate)
+
+function desk({ decisions = [] as Decision[] } = {}) {
+  const saved: Outcome[] = []
+  const store = { isDown: false }
+  const reports: { type: string; [key: string]: unknown }[] = []
+  const events: string[] = []
+  const toPusher: MonitorToPusher[] = []
+  const released: string[] = []
+  const outcomes = new Outcomes({
+    store: {
+      save: async (batch) => {
+        if (store.isDown) throw new Error('store is down')
+        saved.push(...batch)
+      },
+      decisions: async () => decisions,
+    },
+    queue: 'q',
+    maxAttempts: 2,
+    retry: 60_000,
+    report: (event) => void reports.push(event as never),
+    record: (event) => void events.push(event),
+    encodeFailure: (message) => JSON.stringify({ name: 'Error', message }),
+  })
+  outcomes.attend((message) => void toPusher.push(message))
+  outcomes.welcome('w1', (message: MonitorToWorker) => void released.push(...message.keys))
+  outcomes.save()
+  const verdicts = () => toPusher.flatMap((message) => (message.kind === 'verdicts' ? message.verdicts : []))
+  return { outcomes, saved, store, reports, events, toPusher, released, verdicts }
+}
+
+const testament = (change: Partial<Testament>): Testament => ({
+  ...{ worker: 'w1', cause: 'crashed', code: null, signal: 'SIGKILL', running: [] },
+  ...change,
+})
+
+const running = ({ taskId, run, attempt, name, func }: Ended, overran = false) => ({
+  ...{ taskId, run, attempt, name, func, startedAt: 2, overran },
+})
+
+describe('the monitor’s outcomes', () => {
+  it('decide each fate: success, attempts left, exhausted, cut short', async () => {
+    const { outcomes, verdicts, saved } = desk()
+    const cases = [
+      ended(),
+      ended({ success: false, result: '{}' }),
+      ended({ success: false, result: '{}', attempt: 2 }),
+      ended({ success: false, interrupted: true }),
+      ended({ success: false, result: '{}', attempt: 2 }, { maxAttempts: 5, retry: 3 }),
+    ]
+    outcomes.hear('w1', cases)
+    await settle()
+    expect(verdicts().map(({ fate }) => fate)).to.deep.equal([
+      'ack',
+      'retry',
+      'deadLetter',
+      'requeue',
+      'retry',
+    ])
+    expect(verdicts().map(({ delay }) => delay)).to.deep.equal([
+      undefined,
+      60_000,
+      undefined,
+      undefined,
+      3_000,
+    ])
+    expect(
+      saved.map(({ fate }) => fate),
+      'a requeue is not saved',
+    ).to.deep.equal(['ack', 'retry', 'deadLetter', 'retry'])
+  })
+
+  it('are released to their worker when saved and settled, not before', async () => {
+    const { outcomes, released } = desk()
+    const one = ended()
+    outcomes.hear('w1', [one])
+    await settle()
+    expect(released).to.deep.equal([])
+    outcomes.hearPusher({ kind: 'settled', keys: [key(one)] })
+    expect(released).to.deep.equal([key(one)])
+  })
+
+  it('are saved once, however often a worker tells them', async () => {
+    const { outcomes, saved, released } = desk()
+    const one = ended()
+    outcomes.hear('w1', [one])
+    outcomes.hear('w1', [one])
+    await settle()
+    outcomes.hearPusher({ kind: 'settled', keys: [key(one)] })
+    outcomes.hear('w1', [one])
+    await settle()
+    expect(saved).to.have.length(1)
+    expect(released).to.deep.equal([key(one), key(one)])
+  })
+
+  it('wait while the store is away, and nothing is settled meanwhile', async () => {
+    const { outcomes, store, reports, verdicts } = desk()
+    store.isDown = true
+    outcomes.hear('w1', [ended()])
+    await settle()
+    expect(reports.map(({ type }) => type)).to.deep.equal(['store.lost'])
+    expect(verdicts()).to.deep.equal([])
+    store.isDown = false
+    outcomes.save()
+    await settle()
+    expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['ack'])
+  })
+
+  it('tell a new pusher what is not settled', async () => {
+    const { outcomes } = desk()
+    const one = ended()
+    outcomes.hear('w1', [one])
+    await settle()
+    outcomes.unattend()
+    const heard: MonitorToPusher[] = []
+    outcomes.attend((message) => void heard.push(message))
+    expect(heard).to.deep.equal([{ kind: 'hello', unsettled: [{ key: key(one), fate: 'ack' }] }])
+  })
+
+  it('are made for a dead worker’s runs only when sentinel, connection and pusher have spoken', async () => {
+    const { outcomes, verdicts, saved, toPusher, reports } = desk()
+    const one = ended()
+    outcomes.bury(testament({ running: [running(one)] }))
+    outcomes.hearPusher({
+      kind: 'left',
+      worker: 'w1',
+      jobs: [{ header: one.header, args: '[7]', tiny: false }],
+    })
+    await settle()
+    expect(verdicts()).to.deep.equal([])
+    outcomes.farewell('w1')
+    await settle()
+    expect(verdicts()[0]).to.include({ key: key(one), fate: 'retry' })
+    expect(saved[0]).to.include({ success: false, args: '[7]' })
+    expect(saved[0]?.result).to.include('signal SIGKILL')
+    expect(toPusher.at(-1), 'after the fates, on the same stream').to.deep.equal({
+      kind: 'drained',
+      worker: 'w1',
+    })
+    expect(reports.at(-1)).to.deep.equal({ type: 'worker.drained', worker: 'w1' })
+  })
+
+  it('requeue unharmed what ran beside an overdue run, and what a stop cut short', async () => {
+    const { outcomes, verdicts, events } = desk()
+    const [late, beside] = [ended(), ended()]
+    const jobs = [late, beside].map(({ header }) => ({ header, args: '[]', tiny: false }))
+    outcomes.farewell('w1')
+    outcomes.hearPusher({ kind: 'left', worker: 'w1', jobs })
+    outcomes.bury(testament({ cause: 'timedOut', running: [running(late, true), running(beside)] }))
+    await settle()
+    expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['retry', 'requeue'])
+    expect(events).to.deep.equal(['task.failed', 'task.interrupted'])
+  })
+
+  it('answer for redeliveries: settled long ago, decided before, or unknown', async () => {
+    const done = ended()
+    const { outcomes, toPusher } = desk({
+      decisions: [
+        { taskId: 'a'.repeat(32), run: 1, success: true, fate: 'ack' },
+        { taskId: 'b'.repeat(32), run: 3, success: false, fate: 'retry' },
+        { taskId: 'c'.repeat(32), run: 1, success: false, fate: 'deadLetter' },
+        { taskId: 'd'.repeat(32), run: 1, success: false, fate: 'retry' },
+      ],
+    })
+    outcomes.hear('w1', [done])
+    await settle()
+    outcomes.hearPusher({ kind: 'settled', keys: [key(done)] })
+    const keys = [
+      key(done),
+      ...['a', 'b', 'c'].map((one) => runKey(one.repeat(32), 1)),
+      runKey('d'.repeat(32), 2),
+    ]
+    outcomes.hearPusher({ kind: 'lookup', keys })
+    await settle()
+    const answer = toPusher.at(-2) as Extract<MonitorToPusher, { kind: 'verdicts' }>
+    expect(answer.verdicts.map(({ fate }) => fate)).to.deep.equal(['ack', 'ack', 'ack', 'deadLetter'])
+    expect(toPusher.at(-1)).to.deep.equal({ kind: 'unknown', keys: [runKey('d'.repeat(32), 2)] })
+  })
+
+  it('have finished when everything is saved, settled, and every worker has gone', async () => {
+    const { outcomes, reports } = desk()
+    const one = ended()
+    const finished = () => reports.some(({ type }) => type === 'outcomes.finished')
+    outcomes.hear('w1', [one])
+    outcomes.finish()
+    await settle()
+    outcomes.hearPusher({ kind: 'settled', keys: [key(one)] })
+    expect(finished()).to.equal(false)
+    outcomes.farewell('w1')
+    expect(finished()).to.equal(true)
+  })
+})

@@ -1,0 +1,89 @@
+import { expect } from 'chai'
+import type { Task, TaskFunction } from '../lib/index.ts'
+import { defineTask } from '../lib/tasks/define.ts'
+import { asyncTask } from '../lib/tasks/enqueue.ts'
+import type { result } from '../lib/tasks/results.ts'
+
+/** Compiles only where both types are the same. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
+const same = <_A, _B>(_proof: Same<_A, _B>) => {}
+
+const add = defineTask('add', (a: number, b: number) => a + b)
+const greet = defineTask({ name: 'greet', timeout: 5 }, async (name = 'you') => `hello ${name}`)
+const tick = defineTask('tick', () => {})
+const join = defineTask('join', (first: string, ...more: number[]) => [first, ...more])
+const mail = defineTask('mail', (_options: { to: string; subject?: string }) => true)
+
+/** What the compiler checks; it is never called, and the compiler reports each `@ts-expect-error` without an error. */
+const compiled = {
+  async tasksAreStillFunctions() {
+    same<ReturnType<typeof add>, number>(true)
+    same<ReturnType<typeof greet>, Promise<string>>(true)
+    same<Parameters<typeof add>, [a: number, b: number]>(true)
+    const any: TaskFunction[] = [add, greet, tick, join, mail]
+    // @ts-expect-error: a plain function is no task
+    const plain: TaskFunction = (a: number) => a
+    return [any, plain]
+  },
+
+  async resultsFollowFromTheTask() {
+    same<Awaited<ReturnType<typeof asyncTask<[], Promise<string>>>>, Task<string>>(true)
+    const sum = await asyncTask(add, [2, 3])
+    same<typeof sum, Task<number>>(true)
+    const text = await (await asyncTask(greet)).result()
+    same<typeof text, string>(true)
+    const nothing = await (await asyncTask(tick)).result({ wait: 500, final: true })
+    same<typeof nothing, void>(true)
+  },
+
+  async argumentsFollowFromTheTask() {
+    await asyncTask(add, [2, 3] as const, { group: 'sums' })
+    await asyncTask(greet, ['Ann'])
+    await asyncTask(tick, [], { taskName: 'tock' })
+    await asyncTask(join, ['a', 1, 2])
+    await asyncTask(mail, [{ to: 'ann@example.org' }])
+    // @ts-expect-error: an argument is missing
+    await asyncTask(add, [2])
+    // @ts-expect-error: all arguments are missing
+    await asyncTask(add)
+    // @ts-expect-error: there is one too many
+    await asyncTask(add, [2, 3, 4])
+    // @ts-expect-error: one has the wrong type
+    await asyncTask(add, [2, '3'])
+    // @ts-expect-error: it takes none
+    await asyncTask(tick, [1])
+    // @ts-expect-error: the rest has the wrong type
+    await asyncTask(join, ['a', 'b'])
+    // @ts-expect-error: there is no such property
+    await asyncTask(mail, [{ to: 'ann@example.org', cc: 'bob@example.org' }])
+  },
+
+  async namesTakeAnything() {
+    const task = await asyncTask<number>('math.add', [2, 3])
+    same<typeof task, Task<number>>(true)
+    const unknown = await asyncTask('math.add')
+    same<typeof unknown, Task<unknown>>(true)
+    same<Awaited<ReturnType<typeof result<number>>>, number>(true)
+    // @ts-expect-error: a plain function is neither task nor name
+    await asyncTask((a: number) => a, [1])
+  },
+
+  async optionsAreChecked() {
+    await asyncTask(add, [2, 3], { timeout: 5, maxAttempts: 0, retry: 1, save: false, cluster: 'mail' })
+    // @ts-expect-error: there is no such option
+    await asyncTask(add, [2, 3], { grup: 'sums' })
+    // @ts-expect-error: it is a number of seconds
+    await asyncTask(add, [2, 3], { timeout: '5' })
+    // @ts-expect-error: there is no such option of a task
+    defineTask({ name: 'add', hook: 'done' }, () => {})
+    // @ts-expect-error: a task has a name
+    defineTask({ timeout: 5 }, () => {})
+  },
+}
+
+describe('the types of tasks', () => {
+  for (const claim of Object.keys(compiled))
+    it(`compile: ${claim.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)}`, () => {
+      expect(compiled).to.have.property(claim)
+    })
+})

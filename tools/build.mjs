@@ -1,0 +1,41 @@
+// Builds dist beside the old one and then puts it in its place: no stale file stays, a failed build leaves the last good
+// one, and a cluster that runs from it meanwhile never finds it half written.
+import { spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+
+const root = join(import.meta.dirname, '..')
+const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+
+// `npm ci --omit=dev` runs `prepare` too.
+if (!existsSync(compiler) && process.env.npm_lifecycle_event === 'prepare') {
+  console.error('qcluster was not built: its development dependencies are not installed.')
+  process.exit(0)
+}
+
+const fresh = mkdtempSync(join(root, 'dist.'))
+try {
+  process.exitCode = build()
+} finally {
+  rmSync(fresh, { recursive: true, force: true })
+}
+
+function build() {
+  const { status } = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.build.json', '--outDir', fresh], {
+    cwd: root,
+    stdio: 'inherit',
+  })
+  if (status === 0) replaceDist()
+  return status ?? 1
+}
+
+function replaceDist() {
+  const dist = join(root, 'dist')
+  const old = `${fresh}.old`
+  const bin = join(fresh, 'lib', 'cli', 'bin.js')
+  chmodSync(fresh, 0o755)
+  if (existsSync(bin)) chmodSync(bin, 0o755)
+  if (existsSync(dist)) renameSync(dist, old)
+  renameSync(fresh, dist)
+  rmSync(old, { recursive: true, force: true })
+}
