@@ -93,8 +93,11 @@ export class Client {
   async close(): Promise<void> {
     this.#outcomes.dismiss()
     await this.#pending.settled()
-    await this.#outcomes.unwatch()
-    await Promise.all([this.#broker.close(), this.#store.close()])
+    try {
+      await this.#outcomes.unwatch()
+    } finally {
+      await Promise.all([this.#broker.close(), this.#store.close()])
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

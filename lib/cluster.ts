@@ -146,7 +146,10 @@ export class Cluster {
     await this.#close()
   }
 
-  /** Listens to what happens: `task.started`, `task.finished`, `task.failed`, … Returns what ends it. */
+  /**
+   * Listens to what happens: `task.started`, `task.finished`, `task.failed`, … Returns what ends it. An event below the
+   * log's level is heard by listeners that came before {@link start}.
+   */
   on<E extends EventName>(event: E, listener: (record: LogRecord<E>) => void): () => void {
     this.#events.on(event, listener)
     return () => this.#events.off(event, listener)
@@ -171,6 +174,7 @@ export class Cluster {
             settings: this.#settings as Settings,
             directory: this.#directory?.path as string,
             cluster: this.name,
+            events: this.#events.eventNames().map(String),
           }),
         }),
       },

@@ -16,6 +16,8 @@ export interface SqliteFileOptions {
   readonly durability: Durability
   /** What makes version n of the file out of version n - 1; the first one makes it out of nothing. Never change one. */
   readonly migrations: readonly string[]
+  /** Milliseconds to wait for another process to end its transaction; 10,000 by default. Ours last a few. */
+  readonly patience?: number
   /** The class of what this file throws. */
   readonly Failure: new (
     message: string,
@@ -67,7 +69,7 @@ export class SqliteFile {
   /** Looks something up, as often as it takes until no other process is in the way. */
   async read<T>(work: () => T): Promise<T> {
     try {
-      return await whenFree(work)
+      return await whenFree(this.#options, work)
     } catch (error) {
       throw this.#explain(error)
     }
@@ -153,7 +155,7 @@ export class SqliteFile {
   /** One work that cannot be done must not undo its neighbours; a database that cannot be used fails them all. */
   async #reject(jobs: readonly Job[], error: unknown): Promise<void> {
     const failure = this.#explain(error)
-    if (jobs.length === 1 || error instanceof LockedError || !this.#database?.isUsable)
+    if (jobs.length === 1 || error instanceof LockedTrouble || !this.#database?.isUsable)
       for (const job of jobs) job.reject(failure)
     else for (const job of jobs) await this.#commit([job])
   }
@@ -165,10 +167,6 @@ export class SqliteFile {
   }
 }
 
-/** Milliseconds that we wait for another process to end its transaction. Ours last a few. */
-const PATIENCE = 10_000
-/** Milliseconds between two looks whether the file is still the one that we have open. */
-const LOOK_EVERY = 1_000
 /** Rows that one shared transaction touches at most, about 20 ms of work, unless a single work touches more. */
 const MOST_ROWS = 2_000
 
@@ -206,26 +204,23 @@ function takeJobs(jobs: Job[]): Job[] {
   return jobs.splice(0, count)
 }
 
+/** What is wrong with a file, in words for its user. */
+class FileTrouble extends Error {}
 /** Another process holds the lock, and does not let go of it. */
-class LockedError extends Error {}
-/** The file under the path is no longer the one that is open. */
-class ReplacedError extends Error {}
-/** The file was made by a newer version of this package. */
-class NewerVersionError extends Error {}
+class LockedTrouble extends FileTrouble {}
 
 /** A connection to a file, with its prepared statements. */
 class OpenDatabase {
   readonly #database: DatabaseSync
-  readonly #path: string
-  readonly #file: string
+  readonly #options: SqliteFileOptions
+  readonly #identity: string
   readonly #statements = new Map<string, StatementSync>()
   #condemned = false
-  #lookedAt = performance.now()
 
-  constructor(database: DatabaseSync, path: string) {
+  constructor(database: DatabaseSync, options: SqliteFileOptions) {
     this.#database = database
-    this.#path = path
-    this.#file = fileIdentity(path)
+    this.#options = options
+    this.#identity = fileIdentity(options.path)
   }
 
   get isUsable(): boolean {
@@ -252,7 +247,7 @@ class OpenDatabase {
    */
   async begin(): Promise<void> {
     this.#lookWhetherInPlace()
-    await whenFree(() => this.statement('begin immediate').run())
+    await whenFree(this.#options, () => this.statement('begin immediate').run())
   }
 
   /** Does the work in the transaction that has begun and commits it, or undoes it and throws. */
@@ -271,25 +266,26 @@ class OpenDatabase {
     this.#database.close()
   }
 
-  /** What is written to a deleted file nobody will ever read, and SQLite does not mind. */
+  /** What is written to a deleted file nobody will ever read, and SQLite does not mind. Asking costs 2 µs. */
   #lookWhetherInPlace(): void {
-    if (performance.now() - this.#lookedAt < LOOK_EVERY) return
-    this.#lookedAt = performance.now()
-    if (fileIdentity(this.#path) === this.#file) return
+    const { path } = this.#options
+    if (fileIdentity(path) === this.#identity) return
     this.condemn()
-    throw new ReplacedError()
+    throw new FileTrouble(
+      `${path} was removed or replaced while it was in use: connect again to use what is there now.`,
+    )
   }
 }
 
-async function openDatabase({ path, durability, migrations }: SqliteFileOptions): Promise<OpenDatabase> {
+async function openDatabase(options: SqliteFileOptions): Promise<OpenDatabase> {
   const { DatabaseSync } = await import('node:sqlite')
-  makePrivateFile(path)
-  const database = new DatabaseSync(path, { timeout: 0 })
+  makePrivateFile(options.path)
+  const database = new DatabaseSync(options.path, { timeout: 0 })
   try {
-    await whenFree(() => useWriteAheadLog(database))
-    database.exec(`pragma synchronous = ${durability === 'full' ? 'full' : 'normal'}`)
-    await migrate(database, migrations)
-    return new OpenDatabase(database, path)
+    await whenFree(options, () => useWriteAheadLog(database))
+    database.exec(`pragma synchronous = ${options.durability === 'full' ? 'full' : 'normal'}`)
+    await migrate(database, options)
+    return new OpenDatabase(database, options)
   } catch (error) {
     database.close()
     throw error
@@ -305,36 +301,45 @@ function makePrivateFile(path: string): void {
 function useWriteAheadLog(database: DatabaseSync): void {
   const row = database.prepare('pragma journal_mode = wal').get()
   if (row?.journal_mode !== 'wal')
-    throw new Error('SQLite cannot keep a write-ahead log there: network folders do not allow it')
+    throw new Error('SQLite cannot keep a write-ahead log there, as on a network folder')
 }
 
-async function migrate(database: DatabaseSync, migrations: readonly string[]): Promise<void> {
-  const version = await whenFree(() => fileVersion(database))
-  if (version > migrations.length) throw new NewerVersionError(`${version}, not ${migrations.length}`)
-  if (version === migrations.length) return
-  await whenFree(() => database.exec('begin immediate'))
+async function migrate(database: DatabaseSync, options: SqliteFileOptions): Promise<void> {
+  const outdated = await whenFree(options, () => knownVersion(database, options) < options.migrations.length)
+  if (!outdated) return
+  await whenFree(options, () => database.exec('begin immediate'))
   // Another process may have done it since we looked.
-  for (const migration of migrations.slice(fileVersion(database))) database.exec(migration)
-  database.exec(`pragma user_version = ${migrations.length}`)
-  database.exec('commit')
+  for (const migration of options.migrations.slice(knownVersion(database, options))) database.exec(migration)
+  database.exec(`pragma user_version = ${options.migrations.length}; commit`)
 }
 
-function fileVersion(database: DatabaseSync): number {
-  return Number(database.prepare('pragma user_version').get()?.user_version)
+function knownVersion(database: DatabaseSync, { path, migrations }: SqliteFileOptions): number {
+  const version = Number(database.prepare('pragma user_version').get()?.user_version)
+  if (version <= migrations.length) return version
+  throw new FileTrouble(
+    `${path} was made by a newer qcluster (file version ${version}, this one knows ${migrations.length}): update qcluster, or name another data folder.`,
+  )
 }
 
 /** Does the work as soon as no other process holds the lock that it needs, without blocking the event loop. */
-async function whenFree<T>(work: () => T): Promise<T> {
-  const deadline = performance.now() + PATIENCE
+async function whenFree<T>({ path, patience = 10_000 }: SqliteFileOptions, work: () => T): Promise<T> {
+  const deadline = performance.now() + patience
   for (;;) {
     try {
       return work()
     } catch (error) {
       if (primaryCode(error) !== CODE.busy) throw error
-      if (performance.now() > deadline) throw new LockedError('database is locked', { cause: error })
+      if (performance.now() > deadline) throw lockedTrouble(path, patience, error)
     }
     await sleep(1)
   }
+}
+
+function lockedTrouble(path: string, patience: number, cause: unknown): LockedTrouble {
+  return new LockedTrouble(
+    `${path} has been locked by another program for ${patience / 1000} s: end what holds a transaction on it, such as an open sqlite3 shell.`,
+    { cause },
+  )
 }
 
 /** Which file a path leads to; empty when to none. */
@@ -350,12 +355,7 @@ function primaryCode(error: unknown): number | undefined {
 
 function explanation(path: string, error: unknown): string {
   const { message, code } = error as NodeJS.ErrnoException
-  if (error instanceof LockedError)
-    return `${path} has been locked by another program for ${PATIENCE / 1000} s: end what holds a transaction on it, such as an open sqlite3 shell.`
-  if (error instanceof ReplacedError)
-    return `${path} was removed or replaced while it was in use: connect again to use what is there now.`
-  if (error instanceof NewerVersionError)
-    return `${path} was made by a newer qcluster (file version ${message}): update qcluster, or name another data folder.`
+  if (error instanceof FileTrouble) return message
   switch (primaryCode(error)) {
     case CODE.notADatabase:
       return `${path} is not an SQLite database (${message}): move it away, or name another data folder.`

@@ -126,7 +126,7 @@ export const monitorMachine = monitorSetup.createMachine({
           description: 'Opening the data socket',
           entry: spawnChild('outcomes', { id: 'outcomes' }),
           on: {
-            'outcomes.listening': { target: '#monitor.running', actions: ['noteSocket', 'reportReady'] },
+            'outcomes.listening': { target: '#monitor.running', actions: 'noteSocket' },
           },
         },
       },
@@ -134,7 +134,7 @@ export const monitorMachine = monitorSetup.createMachine({
     running: {
       description: 'Saving outcomes as they come',
       tags: 'running',
-      entry: { type: 'announce', params: { event: 'monitor.ready' } },
+      entry: [{ type: 'announce', params: { event: 'monitor.ready' } }, 'reportReady'],
       on: {
         'peer.listening': { actions: 'passOrder' },
         'worker.buried': { actions: 'passOrder' },

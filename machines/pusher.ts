@@ -112,7 +112,7 @@ export const pusherMachine = setup({
           on: {
             'dispatcher.joined': {
               target: '#pusher.running',
-              actions: ['reportOpened', { type: 'announce', params: { event: 'pusher.ready' } }],
+              actions: [{ type: 'announce', params: { event: 'pusher.ready' } }, 'reportOpened'],
             },
           },
         },

@@ -28,7 +28,7 @@ export const schedulerMachine = setup({
     running: {
       description: 'Waiting for the next due schedule',
       tags: 'running',
-      entry: ['reportReady', { type: 'announce', params: { event: 'scheduler.ready' } }],
+      entry: [{ type: 'announce', params: { event: 'scheduler.ready' } }, 'reportReady'],
       on: { 'scheduler.stop': 'stopping', 'process.orphaned': 'stopping' },
     },
     stopping: {

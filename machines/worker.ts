@@ -61,8 +61,8 @@ export const workerMachine = setup({
       tags: 'running',
       entry: [
         spawnChild('runner', { id: 'runner' }),
-        'reportReady',
         { type: 'announce', params: { event: 'worker.ready' } },
+        'reportReady',
       ],
       on: {
         'peer.listening': { actions: 'passPeer' },

@@ -1,10 +1,12 @@
 // Builds dist beside the old one and then puts it in its place: no stale file stays, a failed build leaves the last good
-// one, and a cluster that runs from it meanwhile never finds it half written.
+// one, and a cluster that runs from it meanwhile never finds it half written. Any Node that the compiler accepts will do,
+// so that `prepare` builds also where the machine's own Node is too old for what is built.
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
-const root = join(import.meta.dirname, '..')
+const root = fileURLToPath(new URL('..', import.meta.url))
 const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
 
 // `npm ci --omit=dev` runs `prepare` too.

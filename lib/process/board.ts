@@ -156,16 +156,15 @@ class RecordWriter implements BoardWriter {
 class RecordReader implements BoardReader {
   readonly #file: number
   readonly #path: string
-  readonly #board: Buffer
+  #board = Buffer.alloc(0)
 
   constructor(file: number, path: string) {
     this.#file = file
     this.#path = path
-    this.#board = Buffer.alloc(fstatSync(file).size)
   }
 
   read(): RunningRecord[] {
-    readSync(this.#file, this.#board, 0, this.#board.length, 0)
+    this.#fill()
     const running: RunningRecord[] = []
     for (let slot = 0; slot < this.#board.length / RECORD; slot += 1) {
       const record = this.#whole(slot)
@@ -176,6 +175,13 @@ class RecordReader implements BoardReader {
 
   close(): void {
     closeSync(this.#file)
+  }
+
+  /** A board grows to its size while it is made. */
+  #fill(): void {
+    const { size } = fstatSync(this.#file)
+    if (size !== this.#board.length) this.#board = Buffer.alloc(size)
+    readSync(this.#file, this.#board, 0, size, 0)
   }
 
   #whole(slot: number): Buffer {

@@ -5,7 +5,11 @@ import { type Root, type ServedProcess, serveProcess } from './serve.ts'
 /** The module that every process of a cluster starts from. It imports only what its role needs. */
 serveProcess(async (served: ServedProcess) => {
   const input = served.input as RoleInput
-  const recorder = createRecorder({ level: input.settings.logLevel, events: new Set(), send: served.record })
+  const recorder = createRecorder({
+    level: input.settings.logLevel,
+    events: new Set(input.events),
+    send: served.record,
+  })
   const context: RoleContext = {
     ...input,
     name: served.name,

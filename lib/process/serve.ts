@@ -81,7 +81,9 @@ function fail(error: unknown): void {
   void leave(1)
 }
 
+/** What was recorded before a report arrives before it, so that the log tells things in their order. */
 function report(message: Upward): void {
+  flushRecords()
   if (process.connected) process.send?.(message)
 }
 

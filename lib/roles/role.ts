@@ -7,6 +7,8 @@ export interface RoleInput {
   readonly settings: Settings
   /** The private directory of the cluster's sockets. */
   readonly directory: string
+  /** Events that somebody listens to, sent up whatever their level. */
+  readonly events: readonly string[]
   /** The cluster's four words. */
   readonly cluster: string
 }

@@ -115,7 +115,8 @@ export class Runner {
     }
   }
 
-  async #run(job: Job, slot: number): Promise<void> {
+  async #run(given: Job, slot: number): Promise<void> {
+    const job = this.#withLimits(given)
     const { header } = job
     const key = runKey(header.id, header.run)
     const abort = new AbortController()
@@ -148,6 +149,17 @@ export class Runner {
     this.#freeSlots.push(slot)
     const took = Number(process.hrtime.bigint() - began) / 1e6
     this.#end(key, { ...ended, startedAt, stoppedAt: Date.now() }, took)
+  }
+
+  /** Who enqueues by name does not know the limits that the task was defined with. */
+  #withLimits(job: Job): Job {
+    const { timeout, maxAttempts, retry } = this.#options.tasks.get(job.header.func)?.definition ?? {}
+    const limits = {
+      ...(timeout !== undefined && { timeout }),
+      ...(maxAttempts !== undefined && { maxAttempts }),
+      ...(retry !== undefined && { retry }),
+    }
+    return { ...job, header: { ...limits, ...job.header } }
   }
 
   /** Runs the task itself. The outcome is fixed at the deadline, and told when the code has yielded. */

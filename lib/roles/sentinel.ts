@@ -20,7 +20,7 @@ const LONGEST_CYCLE = 250
  * `relay` passes on what the children have to say to the log.
  */
 export function sentinel(role: RoleContext, entry: string, relay: (records: readonly unknown[]) => void) {
-  const { settings, directory, cluster, record } = role
+  const { settings, directory, cluster, events, record } = role
   return sentinelMachine.provide({
     actions: {
       announce: (_, { event, ...fields }) =>
@@ -33,7 +33,7 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
           process: fromProcess<{ type: string }, IncarnationInput>({
             module: entry,
             onRecords: relay,
-            childInput: (input): RoleInput => ({ role: input.role, settings, directory, cluster }),
+            childInput: (input): RoleInput => ({ role: input.role, settings, directory, cluster, events }),
           }),
           lastWords: fromPromise(async ({ input }) =>
             input.role === 'worker' ? lastWords(directory, input.name) : [],

@@ -22,7 +22,11 @@ const DEEPEST_JSON = 200
  */
 export function encode(value: unknown, name = 'value'): string {
   if (value === undefined) return UNDEFINED
-  return isJson(value, 0) ? JSON.stringify(value) : encodeRich(value, name)
+  try {
+    return isJson(value, 0) ? JSON.stringify(value) : RICH + devalue().stringify(value, REDUCERS)
+  } catch (error) {
+    throw refusal(error as Error, name)
+  }
 }
 
 /**
@@ -81,18 +85,10 @@ function isJsonArray(values: unknown[], depth: number): boolean {
   return true
 }
 
-/** A `toJSON` of its own is a function, and so no JSON. A key `__proto__` is for `encodeRich` to refuse. */
+/** A `toJSON` of its own is a function, and so no JSON. A key `__proto__` is left to devalue, which refuses it. */
 function isJsonRecord(record: Record<string, unknown>, depth: number): boolean {
   for (const key in record) if (!isJson(record[key], depth) || key === '__proto__') return false
   return Object.getOwnPropertySymbols(record).length === 0
-}
-
-function encodeRich(value: unknown, name: string): string {
-  try {
-    return RICH + devalue().stringify(value, REDUCERS)
-  } catch (error) {
-    throw refusal(error as Error, name)
-  }
 }
 
 /** What devalue does not know, or knows otherwise. Each gives something truthy for a value of its kind. */

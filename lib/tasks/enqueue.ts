@@ -74,6 +74,9 @@ export async function asyncTask(
 /** What a header says before its task has an id and a name. */
 type Choices = Omit<TaskHeader, 'id' | 'name'>
 
+/** Kept, because looking up a package that is loaded costs as much as signing. */
+let ids: ReturnType<typeof loadIds> | undefined
+
 const OPTIONS = [...RUN_LIMITS, 'group', 'taskName', 'save', 'cluster', 'client'] as const
 
 function calledTask(task: unknown): TaskDefinition {
@@ -109,7 +112,8 @@ async function submit(
   args: readonly unknown[],
   { taskName, cluster }: EnqueueOptions,
 ): Promise<Submission> {
-  const [encoded, newId] = await Promise.all([encode(args, 'args'), loadIds()])
+  ids ??= loadIds()
+  const [encoded, newId] = await Promise.all([encode(args, 'args'), ids])
   const id = newId()
   const header = { id, name: taskName ?? humanName(id), ...choices }
   return { header, args: encoded, ...(cluster !== undefined && { queue: cluster }) }

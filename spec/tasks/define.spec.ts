@@ -14,11 +14,16 @@ describe('defineTask', () => {
     expect(add(2, 3)).to.equal(5)
   })
 
-  it('brands the function under a symbol that every copy of the package knows', () => {
+  it('brands the function under a symbol that every copy of the package knows', async () => {
     const add = defineTask('math.add', () => {})
+    const copy: typeof import('../../lib/tasks/define.ts') = await import(
+      new URL('../../lib/tasks/define.ts?copy', import.meta.url).href
+    )
 
     expect(Object.getOwnPropertySymbols(add)).to.deep.equal([Symbol.for('qcluster.task')])
     expect(definitionOf(add)).to.deep.equal({ name: 'math.add' })
+    expect(copy.defineTask).not.to.equal(defineTask)
+    expect(copy.definitionOf(add)).to.equal(definitionOf(add))
   })
 
   it('keeps the limits that it was told, and only those', () => {

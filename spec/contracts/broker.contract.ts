@@ -1,0 +1,468 @@
+import { randomUUID } from 'node:crypto'
+import { expect } from 'chai'
+import {
+  type Broker,
+  type BrokerOptions,
+  type ConsumeOptions,
+  type Consumer,
+  createBroker,
+  type Delivery,
+  type Settlement,
+} from '../../lib/brokers/index.ts'
+import { BrokerError } from '../../lib/errors.ts'
+import { eventually, Inbox, type Peer, packageOf, peer, range, taskIds } from './material.ts'
+import type { PeerOrder } from './peer.ts'
+
+/** Where a broker lives: what `createBroker` is given, here and in other processes, and how to clean up after it. */
+export interface BrokerPlace {
+  readonly options: BrokerOptions
+  remove(): Promise<void>
+}
+
+/** The contract of every broker. `makeBroker` makes the place for one; each spec gets its own and a queue of its own. */
+export function describeBroker(name: string, makeBroker: () => Promise<BrokerPlace>): void {
+  describe(`${name}, as a broker`, () => {
+    let place: BrokerPlace
+    let broker: Broker
+    let queue: string
+    let brokers: Broker[]
+    let peers: Peer[]
+
+    beforeEach(async () => {
+      place = await makeBroker()
+      queue = `contract-${randomUUID()}`
+      brokers = []
+      peers = []
+      broker = await open()
+    })
+    afterEach(async () => {
+      for (const one of peers) await one.kill()
+      await broker.connect()
+      await broker.deleteQueue(queue)
+      for (const one of brokers) await one.close()
+      await place.remove()
+    })
+
+    async function open(): Promise<Broker> {
+      const opened = await createBroker(place.options)
+      brokers.push(opened)
+      await opened.connect()
+      return opened
+    }
+
+    function start(order: PeerOrder): Peer {
+      const started = peer(order)
+      peers.push(started)
+      return started
+    }
+
+    const enqueue = (...ids: string[]) =>
+      broker.enqueue(ids.map((taskId) => ({ queue, package: packageOf(taskId) })))
+
+    async function consume(given: Partial<ConsumeOptions> = {}, from = broker) {
+      const inbox = new Inbox<Delivery>()
+      const onLost = (error: Error) => {
+        throw error
+      }
+      const consumer = await from.consume({ queue, prefetch: 10, onDeliveries: inbox.put, onLost, ...given })
+      return { inbox, consumer }
+    }
+
+    /** Takes all that is in the queue, acknowledging it. */
+    async function drain(count: number, from = broker): Promise<Delivery[]> {
+      const drained = new Inbox<Delivery>()
+      const { consumer } = await consume({ onDeliveries: takeAll }, from)
+      function takeAll(deliveries: Delivery[]) {
+        void consumer.settle(acks(deliveries)).then(() => drained.put(deliveries))
+      }
+      await drained.atLeast(count)
+      await consumer.stop()
+      return drained.items
+    }
+
+    const isEmpty = async (): Promise<void> => {
+      await eventually(() => broker.queueSize(queue), 0)
+      await eventually(() => broker.lockSize(queue), 0)
+    }
+
+    describe('connecting', () => {
+      it('answers a ping and says in a line what it is', async () => {
+        await broker.ping()
+        expect(await broker.info()).to.match(/^\S.* \d+\.\d+/)
+      })
+
+      it('can be connected twice', async () => {
+        await broker.connect()
+        await enqueue('a')
+        expect(await broker.queueSize(queue)).to.equal(1)
+      })
+
+      it('rejects everything before connect() and after close() with a sentence', async () => {
+        const early = await createBroker(place.options)
+        const late = await open()
+        await late.close()
+        for (const closed of [early, late]) {
+          expect(await rejection(closed.ping())).to.be.instanceOf(BrokerError)
+          const refused = await rejection(closed.enqueue([{ queue, package: packageOf('a') }]))
+          expect(refused).to.be.instanceOf(BrokerError)
+          expect(refused.message).to.include('connect')
+        }
+      })
+
+      it('can be closed twice, and connected again', async () => {
+        await broker.close()
+        await broker.close()
+        await broker.connect()
+        await broker.ping()
+      })
+    })
+
+    describe('enqueueing', () => {
+      it('hands out what was enqueued, as it was and in order', async () => {
+        const sent = range(300).map((i) =>
+          packageOf(`t${i}`, { run: i + 1, attempt: 2, body: `Grüße\n${i} 🎉` }),
+        )
+        await broker.enqueue(sent.map((sealed) => ({ queue, package: sealed })))
+        const { inbox } = await consume({ prefetch: 1_000 })
+        const received = await inbox.atLeast(300)
+        expect(received.map(({ receipt, deliveries, ...sealed }) => sealed)).to.deep.equal(sent)
+        expect(received.every(({ deliveries }) => deliveries === 1)).to.equal(true)
+      })
+
+      it('carries a body of a megabyte', async () => {
+        const body = 'x'.repeat(1_000_000)
+        await broker.enqueue([{ queue, package: packageOf('large', { body }) }])
+        const [delivery] = await drain(1)
+        expect(delivery?.body === body).to.equal(true)
+      })
+
+      it('keeps queues apart', async () => {
+        const other = `${queue}-other`
+        await broker.enqueue([
+          { queue, package: packageOf('ours') },
+          { queue: other, package: packageOf('theirs') },
+        ])
+        expect(taskIds(await drain(1))).to.deep.equal(['ours'])
+        expect(await broker.queueSize(other)).to.equal(1)
+        await broker.deleteQueue(other)
+      })
+
+      it('keeps what was enqueued when everybody leaves', async () => {
+        await enqueue('a')
+        await broker.close()
+        await broker.connect()
+        expect(taskIds(await drain(1))).to.deep.equal(['a'])
+      })
+
+      it('serves many callers at once, each in its order', async () => {
+        await Promise.all(range(200).map((i) => enqueue(`t${i}`)))
+        expect(taskIds(await drain(200))).to.deep.equal(range(200).map((i) => `t${i}`))
+      })
+
+      it('loses nothing of four processes that enqueue at once and end by themselves', async () => {
+        const producers = range(4).map((i) =>
+          start({ do: 'enqueue', at: place.options, queue, prefix: `p${i}-`, count: 300 }),
+        )
+        const received = await drain(1_200)
+        expect(await Promise.all(producers.map((producer) => producer.ended()))).to.deep.equal([0, 0, 0, 0])
+        expect(new Set(taskIds(received)).size).to.equal(1_200)
+        await isEmpty()
+      })
+    })
+
+    describe('delaying', () => {
+      it('hands out a package when its time has come, and no sooner', async () => {
+        const { inbox } = await consume()
+        const before = Date.now()
+        await broker.enqueue([{ queue, package: packageOf('later'), delay: 120 }])
+        await inbox.atLeast(1)
+        expect(Date.now() - before).to.be.within(120, 1_500)
+      })
+
+      it('lets nobody wait behind one that is delayed', async () => {
+        await broker.enqueue([
+          { queue, package: packageOf('later'), delay: 60_000 },
+          { queue, package: packageOf('now') },
+        ])
+        expect(taskIds(await drain(1))).to.deep.equal(['now'])
+        expect(await broker.queueSize(queue)).to.equal(1)
+      })
+    })
+
+    describe('consuming', () => {
+      it('hands out what comes while it listens', async () => {
+        const { inbox } = await consume()
+        await enqueue('a')
+        await inbox.atLeast(1)
+        await enqueue('b')
+        expect(taskIds(await inbox.atLeast(2))).to.deep.equal(['a', 'b'])
+      })
+
+      it('never hands one package to two consumers', async () => {
+        const other = await open()
+        await enqueue(...range(500).map((i) => `t${i}`))
+        const all = new Inbox<string>()
+        for (const from of [broker, other, other]) {
+          const { consumer } = await consume({ onDeliveries: take, prefetch: 7 }, from)
+          function take(deliveries: Delivery[]) {
+            void consumer.settle(acks(deliveries)).then(() => all.put(taskIds(deliveries)))
+          }
+        }
+        await all.atLeast(500)
+        await isEmpty()
+        expect(all.items).to.have.lengthOf(500)
+        expect(new Set(all.items).size).to.equal(500)
+      })
+
+      it('never leaves more than the prefetch unsettled', async () => {
+        await enqueue(...range(60).map((i) => `t${i}`))
+        let unsettled = 0
+        let most = 0
+        const all = new Inbox<Delivery>()
+        const { consumer } = await consume({ prefetch: 4, onDeliveries: take })
+        function take(deliveries: Delivery[]) {
+          unsettled += deliveries.length
+          most = Math.max(most, unsettled)
+          for (const delivery of deliveries) setImmediate(() => void finish(delivery))
+        }
+        async function finish(delivery: Delivery) {
+          unsettled--
+          await consumer.settle(acks([delivery]))
+          all.put([delivery])
+        }
+        await all.atLeast(60)
+        expect(most).to.equal(4)
+      })
+
+      it('takes more when the prefetch is raised, and fewer when it is lowered', async () => {
+        await enqueue(...range(10).map((i) => `t${i}`))
+        const { inbox, consumer } = await consume({ prefetch: 2 })
+        await inbox.atLeast(2)
+        await eventually(() => broker.queueSize(queue), 8)
+        consumer.setPrefetch(5)
+        await inbox.atLeast(5)
+        await eventually(() => broker.queueSize(queue), 5)
+        consumer.setPrefetch(1)
+        await consumer.settle(acks(inbox.items.slice(0, 4)))
+        await eventually(() => broker.lockSize(queue), 1)
+        expect(inbox.items).to.have.lengthOf(5)
+        await consumer.settle(acks(inbox.items.slice(4)))
+        expect(await inbox.atLeast(6)).to.have.lengthOf(6)
+      })
+
+      it('takes no more once stopped, and still settles what it has', async () => {
+        await enqueue('a', 'b', 'c')
+        const { inbox, consumer } = await consume({ prefetch: 2 })
+        await inbox.atLeast(2)
+        await consumer.stop()
+        const [a, b] = inbox.items as [Delivery, Delivery]
+        expect(await consumer.settle([ack(a)])).to.deep.equal({ void: 0 })
+        expect(await consumer.settle([{ type: 'requeue', receipt: b.receipt }])).to.deep.equal({ void: 0 })
+        expect(await broker.queueSize(queue)).to.equal(2)
+        expect(inbox.items).to.have.lengthOf(2)
+        expect(taskIds(await drain(2))).to.deep.equal(['b', 'c'])
+      })
+
+      it('gives back what is unsettled when it is closed', async () => {
+        const other = await open()
+        await enqueue('a', 'b')
+        const { inbox } = await consume({}, other)
+        await inbox.atLeast(2)
+        await other.close()
+        const received = await drain(2)
+        expect(taskIds(received)).to.deep.equal(['a', 'b'])
+        expect(received.map(({ deliveries }) => deliveries)).to.deep.equal([2, 2])
+      })
+
+      it('gives back at once what a process held that was killed', async () => {
+        await enqueue('a', 'b')
+        const holder = start({ do: 'hold', at: place.options, queue, count: 2 })
+        expect(await holder.report()).to.deep.equal({ type: 'holding', taskIds: ['a', 'b'] })
+        const { inbox } = await consume()
+        await holder.kill()
+        const killed = performance.now()
+        const received = await inbox.atLeast(2)
+        expect(performance.now() - killed).to.be.below(2_000)
+        expect(received.map(({ deliveries }) => deliveries)).to.deep.equal([2, 2])
+      })
+    })
+
+    describe('settling', () => {
+      async function held(...ids: string[]): Promise<{ consumer: Consumer; deliveries: Delivery[] }> {
+        await enqueue(...ids)
+        const { consumer, inbox } = await consume()
+        const deliveries = [...(await inbox.atLeast(ids.length))]
+        consumer.setPrefetch(1)
+        return { consumer, deliveries }
+      }
+
+      it('forgets what is acknowledged', async () => {
+        const { consumer, deliveries } = await held('a', 'b', 'c')
+        expect(await consumer.settle(acks(deliveries))).to.deep.equal({ void: 0 })
+        await isEmpty()
+      })
+
+      it('replaces what is retried by the new package, after its delay', async () => {
+        await enqueue('a')
+        const { consumer, inbox } = await consume()
+        const [first] = (await inbox.atLeast(1)) as [Delivery]
+        const next = packageOf('a', { run: 2, attempt: 2, body: 'second' })
+        const before = Date.now()
+        await consumer.settle([
+          { type: 'retry', receipt: first.receipt, package: next, delay: 80, reason: 'boom' },
+        ])
+        const [, second] = (await inbox.atLeast(2)) as [Delivery, Delivery]
+        expect(Date.now() - before).to.be.at.least(80)
+        expect(second).to.include({ ...next, deliveries: 1 })
+        expect(await consumer.settle(acks([second]))).to.deep.equal({ void: 0 })
+        await isEmpty()
+      })
+
+      it('hands out again what is requeued, and counts it', async () => {
+        await enqueue('a')
+        const { consumer, inbox } = await consume()
+        const [first] = (await inbox.atLeast(1)) as [Delivery]
+        await consumer.settle([{ type: 'requeue', receipt: first.receipt }])
+        const [, second] = (await inbox.atLeast(2)) as [Delivery, Delivery]
+        expect(second).to.include({ ...packageOf('a'), deliveries: 2 })
+      })
+
+      it('keeps dead letters with their reason, the newest first', async () => {
+        const { consumer, deliveries } = await held('a', 'b', 'c')
+        const before = Date.now()
+        await consumer.settle(deliveries.map((delivery) => deadLetter(delivery)))
+        await isEmpty()
+        const dead = await broker.deadLetters(queue)
+        expect(dead.map(({ taskId, reason }) => [taskId, reason])).to.deep.equal([
+          ['c', 'c is poison'],
+          ['b', 'b is poison'],
+          ['a', 'a is poison'],
+        ])
+        expect(dead[0]).to.include({ ...packageOf('c', { run: 2 }), queue })
+        expect(dead[0]?.diedAt).to.be.within(before, Date.now())
+        expect((await broker.deadLetters(queue, 2)).map(({ taskId }) => taskId)).to.deep.equal(['c', 'b'])
+      })
+
+      it('carries out different settlements in one go', async () => {
+        const { consumer, deliveries } = await held('a', 'b', 'c', 'd')
+        const [a, b, c, d] = deliveries as [Delivery, Delivery, Delivery, Delivery]
+        const retry = {
+          type: 'retry',
+          receipt: b.receipt,
+          package: packageOf('b', { run: 2 }),
+          reason: '',
+        } as const
+        await consumer.stop()
+        const settled = await consumer.settle([
+          ack(a),
+          { ...retry, delay: 60_000 },
+          { type: 'requeue', receipt: c.receipt },
+          deadLetter(d),
+        ])
+        expect(settled).to.deep.equal({ void: 0 })
+        await eventually(() => broker.queueSize(queue), 2)
+        await eventually(() => broker.lockSize(queue), 0)
+        expect(await broker.deadLetters(queue)).to.have.lengthOf(1)
+      })
+
+      it('settles nothing twice', async () => {
+        const { consumer, deliveries } = await held('a')
+        const [a] = deliveries as [Delivery]
+        expect(await consumer.settle([ack(a), ack(a)])).to.deep.equal({ void: 1 })
+        expect(await consumer.settle([deadLetter(a)])).to.deep.equal({ void: 1 })
+        expect(await broker.deadLetters(queue)).to.be.empty
+      })
+
+      it('does nothing for a receipt of an earlier connection, and says so', async () => {
+        const { consumer, deliveries } = await held('a', 'b')
+        const [a, b] = deliveries as [Delivery, Delivery]
+        await broker.close()
+        await broker.connect()
+        const again = await consume()
+        await again.inbox.atLeast(2)
+        const next = packageOf('a', { run: 2 })
+        const stale: Settlement[] = [
+          { type: 'retry', receipt: a.receipt, package: next, delay: 0, reason: '' },
+          deadLetter(b),
+        ]
+        expect(await again.consumer.settle(stale)).to.deep.equal({ void: 2 })
+        expect(await consumer.settle(stale)).to.deep.equal({ void: 2 })
+        expect(await again.consumer.settle(acks(again.inbox.items))).to.deep.equal({ void: 0 })
+        await isEmpty()
+        expect(await broker.deadLetters(queue)).to.be.empty
+      })
+
+      it('loses none when the process that retries them is killed', async () => {
+        const ids = range(20).map((i) => `t${i}`)
+        await enqueue(...ids)
+        const churner = start({ do: 'churn', at: place.options, queue })
+        for (const _ of range(5)) await churner.report()
+        await churner.kill()
+        expect([...new Set(taskIds(await drain(20)))]).to.have.members(ids)
+      })
+    })
+
+    describe('looking after a queue', () => {
+      it('counts what waits, the delayed too, apart from what is handed out', async () => {
+        await enqueue('a', 'b', 'c')
+        await broker.enqueue([{ queue, package: packageOf('later'), delay: 60_000 }])
+        await eventually(() => broker.queueSize(queue), 4)
+        const { inbox } = await consume({ prefetch: 2 })
+        await inbox.atLeast(2)
+        await eventually(() => broker.queueSize(queue), 2)
+        await eventually(() => broker.lockSize(queue), 2)
+      })
+
+      it('knows nothing of a queue that nobody has used', async () => {
+        expect(await broker.queueSize(queue)).to.equal(0)
+        expect(await broker.lockSize(queue)).to.equal(0)
+        expect(await broker.purge(queue)).to.equal(0)
+        expect(await broker.deadLetters(queue)).to.be.empty
+      })
+
+      it('purges what waits and leaves what is handed out', async () => {
+        await enqueue(...range(1_200).map((i) => `t${i}`))
+        await broker.enqueue([{ queue, package: packageOf('later'), delay: 60_000 }])
+        const { inbox, consumer } = await consume({ prefetch: 2 })
+        await inbox.atLeast(2)
+        await eventually(() => broker.queueSize(queue), 1_199)
+        expect(await broker.purge(queue)).to.equal(1_199)
+        expect(await consumer.settle(acks(inbox.items))).to.deep.equal({ void: 0 })
+        await isEmpty()
+      })
+
+      it('deletes a queue with all that is in it', async () => {
+        await enqueue('a', 'b', 'c')
+        const { inbox, consumer } = await consume({ prefetch: 1 })
+        const [a] = (await inbox.atLeast(1)) as [Delivery]
+        await consumer.stop()
+        await consumer.settle([deadLetter(a)])
+        await broker.deleteQueue(queue)
+        await isEmpty()
+        expect(await broker.deadLetters(queue)).to.be.empty
+      })
+    })
+  })
+}
+
+const ack = ({ receipt }: Delivery): Settlement => ({ type: 'ack', receipt })
+const acks = (deliveries: readonly Delivery[]): Settlement[] => deliveries.map(ack)
+
+function deadLetter({ taskId, receipt }: Delivery): Settlement {
+  return {
+    type: 'deadLetter',
+    receipt,
+    package: packageOf(taskId, { run: 2 }),
+    reason: `${taskId} is poison`,
+  }
+}
+
+/** What a promise rejects with. */
+function rejection(promise: Promise<unknown>): Promise<Error> {
+  return promise.then(
+    () => {
+      throw new Error('it was fulfilled')
+    },
+    (error: Error) => error,
+  )
+}

@@ -1,0 +1,240 @@
+import { expect } from 'chai'
+import { StoreError } from '../../lib/errors.ts'
+import { createStore, type Outcome, type Store, type StoreOptions } from '../../lib/stores/index.ts'
+import { Inbox, outcomeOf, type Peer, peer, range } from './material.ts'
+import type { PeerOrder } from './peer.ts'
+
+/** Where a store lives: what `createStore` is given, here and in other processes, and how to clean up after it. */
+export interface StorePlace {
+  readonly options: StoreOptions
+  remove(): Promise<void>
+}
+
+/** The contract of every store. `makeStore` makes the place for one, empty; each spec gets its own. */
+export function describeStore(name: string, makeStore: () => Promise<StorePlace>): void {
+  describe(`${name}, as a store`, () => {
+    let place: StorePlace
+    let store: Store
+    let stores: Store[]
+    let peers: Peer[]
+
+    beforeEach(async () => {
+      place = await makeStore()
+      stores = []
+      peers = []
+      store = await open()
+    })
+    afterEach(async () => {
+      for (const one of peers) await one.kill()
+      for (const one of stores) await one.close()
+      await place.remove()
+    })
+
+    async function open(): Promise<Store> {
+      const opened = await createStore(place.options)
+      stores.push(opened)
+      await opened.connect()
+      return opened
+    }
+
+    function start(order: PeerOrder): Peer {
+      const started = peer(order)
+      peers.push(started)
+      return started
+    }
+
+    /** What is kept of a task after these outcomes, saved one after the other. */
+    async function keptOf(...outcomes: Outcome[]) {
+      for (const outcome of outcomes) await store.save([outcome])
+      const [record] = await store.fetch([outcomes[0]?.taskId ?? ''])
+      return record
+    }
+
+    const failure = (given: Partial<Outcome> = {}) =>
+      outcomeOf('a', { success: false, result: 'boom', fate: 'retry', ...given })
+    const success = (given: Partial<Outcome> = {}) => outcomeOf('a', given)
+
+    describe('connecting', () => {
+      it('answers a ping and says in a line what it is', async () => {
+        await store.ping()
+        expect(await store.info()).to.match(/^\S.* \d+\.\d+/)
+      })
+
+      it('can be connected twice, closed twice, and connected again', async () => {
+        await store.connect()
+        await store.close()
+        await store.close()
+        await store.connect()
+        await store.ping()
+      })
+
+      it('rejects everything before connect() with a sentence', async () => {
+        const early = await createStore(place.options)
+        const refused = await early.save([success()]).catch((error: unknown) => error)
+        expect(refused).to.be.instanceOf(StoreError)
+        expect(refused).to.have.property('message').that.includes('connect')
+      })
+    })
+
+    describe('saving', () => {
+      it('returns what was saved', async () => {
+        const saved = success({ group: 'night', result: '"Grüße 🎉"', args: '["\\u0000"]' })
+        expect(await keptOf(saved)).to.deep.equal({ ...saved, final: true })
+      })
+
+      it('leaves out the group where there is none', async () => {
+        expect(await keptOf(success())).not.to.have.property('group')
+      })
+
+      it('keeps what was saved when everybody leaves', async () => {
+        await store.save([success()])
+        await store.close()
+        await store.connect()
+        expect(await store.fetch(['a'])).to.have.lengthOf(1)
+      })
+
+      it('changes nothing when an outcome is said twice', async () => {
+        const twice = success()
+        expect(await keptOf(twice, twice)).to.deep.equal({ ...twice, final: true })
+        expect(await store.counts()).to.deep.equal({ successes: 1, failures: 0 })
+      })
+
+      it('replaces a failure by that of a later run', async () => {
+        const second = failure({ run: 2, result: 'again', fate: 'deadLetter' })
+        expect(await keptOf(failure(), second)).to.deep.equal({ ...second, final: true })
+      })
+
+      it('keeps the failure of a later run', async () => {
+        expect(await keptOf(failure({ run: 2 }), failure({ run: 1 }))).to.include({ run: 2 })
+      })
+
+      it('replaces a failure by any success, of an earlier run too', async () => {
+        expect(await keptOf(failure({ run: 3 }), success({ run: 2 }))).to.include({ run: 2, success: true })
+        expect(await store.counts()).to.deep.equal({ successes: 1, failures: 0 })
+      })
+
+      it('never replaces a success by a failure', async () => {
+        const kept = await keptOf(success(), failure({ run: 9, fate: 'deadLetter' }))
+        expect(kept).to.deep.equal({ ...success(), final: true })
+      })
+
+      it('keeps the best also of several outcomes saved together', async () => {
+        await store.save([failure(), success({ run: 2 }), failure({ run: 3 })])
+        expect(await store.fetch(['a'])).to.deep.equal([{ ...success({ run: 2 }), final: true }])
+      })
+
+      it('saves all or none', async () => {
+        const broken = outcomeOf('b', { result: null as unknown as string })
+        const refused = await store.save([success(), broken]).catch((error: unknown) => error)
+        expect(refused).to.be.instanceOf(StoreError)
+        expect(await store.fetch(['a', 'b'])).to.be.empty
+      })
+
+      it('does not let one caller spoil the batch of another', async () => {
+        const broken = outcomeOf('b', { result: null as unknown as string })
+        const [good, bad] = await Promise.allSettled([store.save([success()]), store.save([broken])])
+        expect([good.status, bad.status]).to.deep.equal(['fulfilled', 'rejected'])
+        expect(await store.fetch(['a', 'b'])).to.have.lengthOf(1)
+      })
+
+      it('loses nothing of four processes that save at once and end by themselves', async () => {
+        const savers = range(4).map((i) =>
+          start({ do: 'save', at: place.options, prefix: `p${i}-`, count: 200 }),
+        )
+        expect(await Promise.all(savers.map((saver) => saver.ended()))).to.deep.equal([0, 0, 0, 0])
+        expect(await store.counts()).to.deep.equal({ successes: 800, failures: 0 })
+      })
+    })
+
+    describe('looking up', () => {
+      it('leaves out tasks without an outcome', async () => {
+        await store.save([outcomeOf('a'), outcomeOf('b')])
+        const found = await store.fetch(['a', 'b', 'c'])
+        expect(found.map(({ taskId }) => taskId)).to.have.members(['a', 'b'])
+        expect(await store.fetch([])).to.be.empty
+      })
+
+      it('says whether an outcome is the last word', async () => {
+        expect(await keptOf(failure())).to.include({ final: false })
+        expect(await keptOf(failure({ run: 2, fate: 'deadLetter' }))).to.include({ final: true })
+      })
+
+      it('finds the newest record with a name', async () => {
+        await store.save([
+          outcomeOf('a', { name: 'twin', stoppedAt: 1 }),
+          outcomeOf('b', { name: 'twin', stoppedAt: 3 }),
+          outcomeOf('c', { name: 'twin', stoppedAt: 2 }),
+        ])
+        expect(await store.fetchByName('twin')).to.include({ taskId: 'b' })
+        expect(await store.fetchByName('nobody')).to.equal(undefined)
+      })
+
+      it('finds a name among thousands', async () => {
+        await store.save(range(5_000).map((i) => outcomeOf(`t${i}`)))
+        expect(await store.fetchByName('name of t0')).to.include({ taskId: 't0' })
+        expect(await store.fetchByName('name of t4999')).to.include({ taskId: 't4999' })
+      })
+
+      it('knows what was decided', async () => {
+        await store.save([success(), outcomeOf('b', { run: 2, success: false, fate: 'deadLetter' })])
+        expect(await store.decisions(['a', 'b', 'c'])).to.have.deep.members([
+          { taskId: 'a', run: 1, success: true, fate: 'ack' },
+          { taskId: 'b', run: 2, success: false, fate: 'deadLetter' },
+        ])
+      })
+
+      it('counts successes and failures', async () => {
+        expect(await store.counts()).to.deep.equal({ successes: 0, failures: 0 })
+        await store.save([outcomeOf('a'), outcomeOf('b'), outcomeOf('c', { success: false })])
+        expect(await store.counts()).to.deep.equal({ successes: 2, failures: 1 })
+      })
+    })
+
+    describe('watching', () => {
+      it('wakes whoever watches in the same process', async () => {
+        const inbox = new Inbox<string>()
+        await store.watch(inbox.put)
+        await store.save([outcomeOf('a'), outcomeOf('b')])
+        expect(await inbox.atLeast(2)).to.deep.equal(['a', 'b'])
+      })
+
+      it('wakes all who watch, whatever process saves', async () => {
+        const watchers = [store, store, await open()]
+        const inboxes = await Promise.all(
+          watchers.map(async (watching) => {
+            const inbox = new Inbox<string>()
+            await watching.watch(inbox.put)
+            return inbox
+          }),
+        )
+        start({ do: 'save', at: place.options, prefix: 'peer-', count: 3 })
+        const expected = ['peer-0', 'peer-1', 'peer-2']
+        for (const inbox of inboxes) expect(await inbox.atLeast(3)).to.have.members(expected)
+      })
+
+      it('tells of thousands of outcomes saved together', async () => {
+        const inbox = new Inbox<string>()
+        await store.watch(inbox.put)
+        await store.save(range(3_000).map((i) => outcomeOf(`t${i}`)))
+        expect(new Set(await inbox.atLeast(3_000)).size).to.equal(3_000)
+      })
+
+      it('wakes nobody who has stopped watching', async () => {
+        const [stopped, watching] = [new Inbox<string>(), new Inbox<string>()]
+        const watch = await store.watch(stopped.put)
+        await store.watch(watching.put)
+        await watch.stop()
+        await watch.stop()
+        await store.save([outcomeOf('a')])
+        await watching.atLeast(1)
+        expect(stopped.items).to.be.empty
+      })
+
+      it('keeps no process from ending', async () => {
+        const watcher = start({ do: 'watch', at: place.options })
+        expect(await watcher.ended()).to.equal(0)
+        await store.save([outcomeOf('a')])
+      })
+    })
+  })
+}

@@ -1,0 +1,164 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect } from 'chai'
+import { asyncTask, Client, Cluster, type Options, TaskFailedError } from 'qcluster'
+
+const modules = [join(import.meta.dirname, 'fixtures', 'tasks.mjs')]
+const LINES = /^(\w+\.\w+)/
+
+/** Pids of the processes below this one, by what the log said of them. */
+function processesBelow(pid: number): number[] {
+  const table = execFileSync('ps', ['-eo', 'pid=,ppid='], { encoding: 'utf8' })
+  const rows = table
+    .trim()
+    .split('\n')
+    .map((row) => row.trim().split(/\s+/).map(Number) as [number, number])
+  const children = rows.filter(([, parent]) => parent === pid).map(([child]) => child)
+  return children.flatMap((child) => [child, ...processesBelow(child)])
+}
+
+const isAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+describe('a cluster of forked processes', function () {
+  this.timeout(60_000)
+  let folder: string
+  let cluster: Cluster
+  let client: Client
+  let events: string[]
+  /** The newest pid of each role. */
+  let pids: Record<string, number>
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'qcluster-story-'))
+  })
+
+  afterEach(async () => {
+    await cluster?.stop()
+    await client?.close()
+    await rm(folder, { recursive: true })
+  })
+
+  async function start(options: Options = {}): Promise<void> {
+    const settings: Options = {
+      ...{
+        name: 'story',
+        tasks: modules,
+        workers: 2,
+        dataDir: folder,
+        logLevel: 'silent',
+        retry: 0.1,
+        ...options,
+      },
+    }
+    events = []
+    pids = {}
+    cluster = new Cluster(settings)
+    client = new Client(settings)
+    for (const event of [
+      ...([
+        'cluster.starting',
+        'worker.ready',
+        'monitor.ready',
+        'sentinel.guarding',
+        'pusher.ready',
+      ] as const),
+      ...([
+        'cluster.running',
+        'cluster.stopping',
+        'sentinel.stopping',
+        'pusher.drained',
+        'worker.stopped',
+      ] as const),
+      ...(['sentinel.waiting', 'monitor.stopped', 'cluster.stopped', 'worker.reincarnated'] as const),
+      ...(['monitor.reincarnated', 'pusher.reincarnated'] as const),
+    ])
+      cluster.on(event, (record) => {
+        events.push(event)
+        const role = LINES.exec(event)?.[1]?.split('.')[0] as string
+        if ('pid' in record) pids[role] = record.pid as number
+      })
+    await cluster.start()
+  }
+
+  it('says the documented lines in the documented order, and leaves no process', async () => {
+    await start()
+    const forked = processesBelow(process.pid)
+    expect(await cluster.stop()).to.equal(true)
+    expect(await cluster.stop()).to.equal(false)
+    expect(events[0]).to.equal('cluster.starting')
+    expect(events.slice(1, 4)).to.have.members(['worker.ready', 'worker.ready', 'monitor.ready'])
+    expect(events.slice(4, 5)).to.deep.equal(['sentinel.guarding'])
+    expect(events.slice(5, 7)).to.deep.equal(['pusher.ready', 'cluster.running'])
+    expect(events.slice(7)).to.deep.equal([
+      ...['cluster.stopping', 'sentinel.stopping', 'pusher.drained', 'worker.stopped', 'worker.stopped'],
+      ...['sentinel.waiting', 'monitor.stopped', 'cluster.stopped'],
+    ])
+    expect(forked.filter(isAlive)).to.deep.equal([])
+    expect(cluster.exitCode).to.equal(0)
+  })
+
+  it('runs good and bad tasks, by function and by name', async () => {
+    await start()
+    const run = async (name: string, args: unknown[] = []) =>
+      (await asyncTask(name, args as never[], { client })).result({ wait: 20_000 })
+    expect(await run('math.add', [2, 3])).to.equal(5)
+    expect(await run('tasks.plain', ['a'])).to.equal('A')
+    const failures = await Promise.all(
+      ['boom', 'nope.nada', 'exit', 'forever', 'block'].map((name) =>
+        run(name).then(
+          () => undefined,
+          (error: unknown) => error,
+        ),
+      ),
+    )
+    for (const failure of failures) expect(failure).to.be.instanceOf(TaskFailedError)
+    const messages = failures.map((failure) => (failure as Error).message)
+    expect(messages[0]).to.equal('boom')
+    expect(messages[1]).to.equal('Function nope.nada is not defined')
+    expect(messages[2]).to.include('exit code 3')
+    for (const message of messages.slice(3)) expect(message).to.include('Task exceeded maximum timeout value')
+  })
+
+  for (const role of ['worker', 'monitor', 'pusher'])
+    it(`loses nothing when its ${role} is killed under load`, async () => {
+      await start()
+      const ledger = join(folder, 'ledger')
+      const numbers = Array.from({ length: 300 }, (_, n) => n)
+      const tasks = await Promise.all(
+        numbers.map((n) => asyncTask('ledger.note', [ledger, n] as never[], { client })),
+      )
+      await tasks[20]?.fetch({ wait: 20_000 })
+      process.kill(pids[role] as number, 'SIGKILL')
+      const results = await Promise.all(tasks.map((task) => task.fetch({ wait: 40_000, final: true })))
+      expect(results.every((record) => record?.success)).to.equal(true)
+      const runs = (await readFile(ledger, 'utf8')).trim().split('\n').map(Number)
+      expect(new Set(runs)).to.have.property('size', 300)
+      // Only the run that a killed worker had in hand may be seen twice.
+      expect(runs.length).to.be.at.most(role === 'worker' ? 301 : 300)
+      expect(events).to.include(`${role}.reincarnated`)
+    })
+
+  it('finishes what it holds when it is stopped under load, and keeps the rest for the next', async () => {
+    await start()
+    const ledger = join(folder, 'ledger')
+    const tasks = await Promise.all(
+      Array.from({ length: 3_000 }, (_, n) => asyncTask('ledger.note', [ledger, n] as never[], { client })),
+    )
+    await tasks[0]?.fetch({ wait: 20_000 })
+    await cluster.stop()
+    const runs = (await readFile(ledger, 'utf8')).trim().split('\n').map(Number)
+    const records = await Promise.all(runs.map((n) => tasks[n]?.fetch()))
+    expect(new Set(runs).size).to.equal(runs.length)
+    expect(records.every((record) => record?.success)).to.equal(true)
+    expect(runs.length).to.be.below(3_000)
+    expect(cluster.exitCode).to.equal(0)
+  })
+})
