@@ -185,7 +185,10 @@ function variableOf(name: OptionName, env: Environment): string {
   return alias && !env[environmentName(name)] ? alias : environmentName(name)
 }
 
-/** Of each name the value of the first layer that has one. What a stronger layer hides is not even checked, so that there is a way round it. */
+/**
+ * Of each name the value of the first layer that has one. What a stronger layer hides is not even checked: a `LOG_LEVEL`
+ * that is meant for another program can be overruled.
+ */
 function strongest(layers: readonly Layer[]): Given[] {
   const given = new Map<string, Given>()
   for (const layer of layers)

@@ -40,7 +40,8 @@ export interface TaskFields {
   readonly attempt?: number
 }
 
-interface Lost {
+/** What became of the broker or the store, and who noticed. */
+interface ServiceFields {
   readonly process?: string
   readonly reason?: string
 }
@@ -72,10 +73,10 @@ export interface Records {
   'task.dead': TaskFields & { readonly reason: string }
   'task.interrupted': TaskFields
   'package.refused': { readonly reason: string }
-  'broker.lost': Lost
-  'broker.connected': Lost
-  'store.lost': Lost
-  'store.connected': Lost
+  'broker.lost': ServiceFields
+  'broker.connected': ServiceFields
+  'store.lost': ServiceFields
+  'store.connected': ServiceFields
   'worker.recycled': Speaker
   /** `task`: the human name of the task that it ran. */
   'worker.reincarnated': Reincarnated & { readonly after: 'death' | 'timeout'; readonly task?: string }

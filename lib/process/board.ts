@@ -104,6 +104,8 @@ export function openBoard(path: string): BoardReader {
 class RecordWriter implements BoardWriter {
   readonly #file: number
   readonly #record = Buffer.alloc(RECORD)
+  /** Made once: a view costs as much as all the fields. */
+  readonly #checked = this.#record.subarray(0, AT.checksum)
   readonly #sequences: Uint32Array
 
   constructor(file: number, slots: number) {
@@ -139,7 +141,7 @@ class RecordWriter implements BoardWriter {
     const record = this.#record
     const sequence = this.#nextSequence(slot)
     record.writeUInt32LE(sequence, AT.sequence)
-    record.writeUInt32LE(checksum(record), AT.checksum)
+    record.writeUInt32LE(crc32(this.#checked), AT.checksum)
     record.writeUInt32LE(sequence, AT.endSequence)
     writeSync(this.#file, record, 0, RECORD, slot * RECORD)
   }

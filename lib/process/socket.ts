@@ -1,4 +1,3 @@
-import { Buffer } from 'node:buffer'
 import { connect as connectSocket, createServer, type Server, type Socket } from 'node:net'
 import { posix, win32 } from 'node:path'
 import { ConfigError, FrameError } from '../errors.ts'
@@ -11,7 +10,7 @@ export interface FrameMessage {
 export interface FrameOptions {
   /** The most bytes one frame may have, sent or received; 64 MiB. Both ends must agree. */
   readonly largestFrame?: number
-  /** Bytes that may wait for the other end before `send` says no; 1 MiB. */
+  /** Bytes that may wait for the other end before `send` says no; 1 MiB, and never less than Node's own 64 KiB. */
   readonly highWaterMark?: number
 }
 
@@ -20,7 +19,7 @@ export interface FrameServer {
   readonly path: string
   /** Takes no more connections, closes those it has (see {@link FrameSocket.close}), and removes the path. */
   close(): Promise<void>
-  /** The same, but cuts connections off instead of waiting for their other ends. */
+  /** The same, but cuts connections off instead of waiting for their other ends; also to hurry up a `close`. */
   destroy(): Promise<void>
 }
 
@@ -54,7 +53,8 @@ export class FrameSocket<TIn extends FrameMessage = FrameMessage, TOut extends F
   constructor(socket: Socket, options: FrameOptions = {}) {
     this.#socket = socket
     this.#largestFrame = options.largestFrame ?? LARGEST_FRAME
-    this.#highWaterMark = options.highWaterMark ?? HIGH_WATER_MARK
+    // Below the socket's own mark Node never says `drain`.
+    this.#highWaterMark = Math.max(options.highWaterMark ?? HIGH_WATER_MARK, socket.writableHighWaterMark)
     this.#frames = new FrameReader(this.#largestFrame)
     socket.on('drain', () => this.#drained())
     socket.on('error', (error) => this.#failed(error))
@@ -113,6 +113,8 @@ export class FrameSocket<TIn extends FrameMessage = FrameMessage, TOut extends F
   async close(): Promise<void> {
     if (this.#closed) return
     this.flush()
+    // Where nobody listens, the other end's close would wait behind what it sent.
+    this.#socket.resume()
     await new Promise<void>((resolve) => this.#socket.once('close', () => resolve()).end())
   }
 
@@ -190,10 +192,11 @@ export async function listen<TIn extends FrameMessage, TOut extends FrameMessage
   })
   await settled(server, 'listening', () => server.listen(path))
 
-  const leave = async (end: (connection: FrameSocket<TIn, TOut>) => void) => {
-    const closed = closeServer(server)
+  let closed: Promise<void> | undefined
+  const leave = (end: (connection: FrameSocket<TIn, TOut>) => void) => {
+    closed ??= closeServer(server)
     for (const connection of connections) end(connection)
-    await closed
+    return closed
   }
   return {
     path,
@@ -212,8 +215,9 @@ export async function connect<TIn extends FrameMessage, TOut extends FrameMessag
   options: FrameOptions = {},
 ): Promise<FrameSocket<TIn, TOut>> {
   const socket = connectSocket(path)
+  const connection = new FrameSocket<TIn, TOut>(socket, options)
   await settled(socket, 'connect')
-  return new FrameSocket<TIn, TOut>(socket, options)
+  return connection
 }
 
 /**

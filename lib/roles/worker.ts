@@ -1,5 +1,6 @@
 import { fromCallback, fromPromise } from 'xstate'
 import { type RunnerOrder, type RunnerReport, workerMachine } from '../../machines/worker.ts'
+import { Client, configure } from '../client.ts'
 import { createBoard } from '../process/board.ts'
 import { connect } from '../process/socket.ts'
 import { type LoadedTask, loadTasks } from '../tasks/load.ts'
@@ -18,6 +19,8 @@ export function worker(role: RoleContext) {
     },
     actors: {
       loadTasks: fromPromise<void>(async () => {
+        // A task that enqueues a task does so on its own cluster.
+        configure(Client.of(settings))
         tasks = await loadTasks(settings.tasks)
       }),
       runner: fromCallback<RunnerOrder>(({ sendBack, receive }) => {

@@ -167,7 +167,7 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         expect(await Promise.all(producers.map((producer) => producer.ended()))).to.deep.equal([0, 0, 0, 0])
         expect(new Set(taskIds(received)).size).to.equal(1_200)
         await isEmpty()
-      })
+      }).timeout(30_000)
     })
 
     describe('delaying', () => {

@@ -3,6 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Delivery, Package } from '../../lib/brokers/index.ts'
+import { sweepRuntimeDirectories } from '../../lib/directory.ts'
 import type { Outcome } from '../../lib/stores/index.ts'
 import type { PeerOrder, PeerReport } from './peer.ts'
 
@@ -88,5 +89,7 @@ export class Peer {
   async kill(): Promise<void> {
     this.process.kill('SIGKILL')
     await this.#ended
+    // One that was killed could not remove what it had made.
+    sweepRuntimeDirectories()
   }
 }

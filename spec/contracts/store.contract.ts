@@ -143,7 +143,7 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
         )
         expect(await Promise.all(savers.map((saver) => saver.ended()))).to.deep.equal([0, 0, 0, 0])
         expect(await store.counts()).to.deep.equal({ successes: 800, failures: 0 })
-      })
+      }).timeout(30_000)
     })
 
     describe('looking up', () => {

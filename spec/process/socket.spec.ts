@@ -83,14 +83,14 @@ describe('a frame socket', () => {
     })
 
     it('carries a frame of many megabytes, and one of the largest size', async () => {
-      const [far, near] = await connected({ largestFrame: 20_000_000 })
+      const [far, near] = await connected({ largestFrame: 5_000_000 })
       const received = collect(far, 2)
       const envelope = JSON.stringify(batch('')).length
-      near.send(batch('x'.repeat(8_000_000)))
-      near.send(batch('x'.repeat(20_000_000 - envelope)))
+      near.send(batch('x'.repeat(2_000_000)))
+      near.send(batch('x'.repeat(5_000_000 - envelope)))
       expect((await received).map(({ items }) => (items[0] as string).length)).to.deep.equal([
-        8_000_000,
-        20_000_000 - envelope,
+        2_000_000,
+        5_000_000 - envelope,
       ])
     })
 
@@ -133,10 +133,10 @@ describe('a frame socket', () => {
     })
 
     it('does not take a large turn for a slow reader', async () => {
-      const [far, near] = await connected({ highWaterMark: 20_000 })
-      const received = collect(far, 10)
+      const [far, near] = await connected({ highWaterMark: 65_536 })
+      const received = collect(far, 30)
       // The kernel has room for all of this, though it is more than may wait.
-      for (let i = 0; i < 10; i += 1) expect(near.send(batch('x'.repeat(5_000)))).to.equal(true)
+      for (let i = 0; i < 30; i += 1) expect(near.send(batch('x'.repeat(5_000)))).to.equal(true)
       await received
     })
   })
@@ -277,6 +277,24 @@ describe('a frame socket', () => {
       expect(await over).to.equal(undefined)
       expect(await rejection(access(path))).to.have.property('code', 'ENOENT')
       expect(await rejection(connect(path))).to.have.property('code', 'ENOENT')
+    })
+
+    it('closes also connections that nobody listens on', async () => {
+      const server = await listen<Batch, Batch>(path, () => {})
+      const near = await connect<Batch, Batch>(path)
+      near.send(batch('unheard'))
+      await Promise.all([server.close(), near.close()])
+    })
+
+    it('is hurried up by being destroyed while it closes', async () => {
+      const accepted = Promise.withResolvers<void>()
+      const server = await listen<Batch, Batch>(path, () => accepted.resolve())
+      const deaf = connectRaw({ path, allowHalfOpen: true })
+      owned.push(() => deaf.destroy())
+      await accepted.promise
+      const closing = server.close()
+      await server.destroy()
+      await closing
     })
 
     it('does not wait for deaf peers when it is destroyed', async () => {
