@@ -79,6 +79,7 @@ export interface Holder {
   readonly queue: string
 }
 
+/** What is done to the tables: each method is one step of a transaction that its caller has begun. */
 export class QueueTables {
   readonly #file: SqliteFile
 

@@ -1,0 +1,298 @@
+/** One consumer of the embedded broker: claims what is due, settles it, keeps its lease, and takes over from the dead. */
+import { randomInt } from 'node:crypto'
+import { isCertainlyDead, thisProcess } from '../directory.ts'
+import type { Doorbell } from '../doorbell.ts'
+import { BrokerError } from '../errors.ts'
+import type { SqliteFile } from '../sqlite.ts'
+import type { ConsumeOptions, Consumer, Delivery, Settlement } from './broker.ts'
+import type { Bells } from './sqlite-bells.ts'
+import type { ClaimedRow, Holder, Lease, QueueTables, Redeemed } from './sqlite-tables.ts'
+
+/** Messages that one transaction claims or purges at most, so that none holds up the event loop for long. */
+export const BATCH = 500
+
+/** What a broker and its consumers share. */
+export interface Shared {
+  readonly file: SqliteFile
+  readonly tables: QueueTables
+  readonly bells: Bells
+  readonly pollInterval: number
+  readonly leaseTime: number
+  readonly consumers: Set<SqliteConsumer>
+  /** Lease → queue of consumers that are gone, while their leases are not ended yet. */
+  readonly abandoned: Map<number, string>
+}
+
+/** Ends the leases that nobody here needs any more; what they hold goes back to its queue. */
+export async function releaseAbandoned({ file, tables, bells, abandoned }: Shared): Promise<void> {
+  const leases = [...abandoned]
+  if (leases.length === 0) return
+  await file.write(() => leases.map(([lease]) => tables.releaseLease(lease)), BATCH)
+  for (const [lease, queue] of leases) {
+    abandoned.delete(lease)
+    bells.ring(queue)
+  }
+}
+
+/**
+ * Takes deliveries for as long as it is `taking`; `stopped`, it keeps its lease until all it has is settled; `gone`, its
+ * receipts are void. Its timers keep the process, unlike everything else of a broker.
+ */
+export class SqliteConsumer implements Consumer {
+  readonly #options: ConsumeOptions
+  readonly #shared: Shared
+  readonly #holder: Holder
+  readonly #pulses: Pulses
+  /** Receipt → seq of what is handed out and not settled. */
+  readonly #held = new Map<unknown, number>()
+  #prefetch: number
+  #state: 'taking' | 'stopped' | 'gone' = 'taking'
+  #doorbell: Doorbell | undefined
+  #looking: Promise<void> | undefined
+  #lookAgain = false
+  #renewedAt = performance.now()
+  #round: NodeJS.Timeout | undefined
+  #alarm: NodeJS.Timeout | undefined
+
+  constructor(options: ConsumeOptions, shared: Shared) {
+    this.#options = options
+    this.#shared = shared
+    this.#prefetch = options.prefetch
+    // Random, so that it means nothing in a file that was put in the place of this one.
+    this.#holder = { lease: randomInt(1, 2 ** 48 - 1), queue: options.queue }
+    this.#pulses = new Pulses(shared.leaseTime, 2 * this.#roundTime)
+  }
+
+  /** Tells this consumer from all others. */
+  get name(): string {
+    return String(this.#holder.lease)
+  }
+
+  /** Begins to take deliveries; the first come after this has resolved. Takes over the doorbell. */
+  async open(doorbell: Doorbell): Promise<void> {
+    const { file, tables, consumers } = this.#shared
+    try {
+      await file.write(() => tables.insertLease(this.#holder, thisProcess(), doorbell.path))
+    } catch (error) {
+      await doorbell.close()
+      throw error
+    }
+    this.#doorbell = doorbell
+    consumers.add(this)
+    void this.#goRound()
+  }
+
+  setPrefetch(prefetch: number): void {
+    this.#prefetch = prefetch
+    this.look()
+  }
+
+  async settle(settlements: readonly Settlement[]): Promise<{ readonly void: number }> {
+    const redeemed = settlements.flatMap((settlement) => this.#redeem(settlement))
+    const lapsed = redeemed.length === 0 ? 0 : await this.#write(redeemed)
+    return { void: settlements.length - redeemed.length + lapsed }
+  }
+
+  async stop(): Promise<void> {
+    if (this.#state === 'taking') this.#state = 'stopped'
+    clearTimeout(this.#alarm)
+    await this.#looking
+    await this.#takeDownDoorbell()
+    await this.#retireWhenDone()
+  }
+
+  /** Looks for messages that are due, and hands out what there is room for. */
+  look(): void {
+    this.#lookAgain = true
+    this.#looking ??= this.#takeWhatIsDue()
+  }
+
+  /** Lets go of everything; its lease is left for {@link releaseAbandoned}. */
+  async leave(): Promise<void> {
+    if (this.#state === 'gone') return
+    this.#state = 'gone'
+    clearTimeout(this.#round)
+    clearTimeout(this.#alarm)
+    this.#held.clear()
+    this.#shared.consumers.delete(this)
+    this.#shared.abandoned.set(this.#holder.lease, this.#holder.queue)
+    await this.#takeDownDoorbell()
+  }
+
+  get #room(): number {
+    return this.#state === 'taking' ? this.#prefetch - this.#held.size : 0
+  }
+
+  /** Milliseconds between two rounds: often enough to look for work, and to renew the lease in time. */
+  get #roundTime(): number {
+    return Math.min(this.#shared.pollInterval, this.#shared.leaseTime / RENEWALS)
+  }
+
+  async #takeWhatIsDue(): Promise<void> {
+    try {
+      while (this.#lookAgain) {
+        this.#lookAgain = false
+        await this.#takeBatch()
+      }
+    } catch (error) {
+      this.#lose(error as Error)
+    }
+    this.#looking = undefined
+  }
+
+  async #takeBatch(): Promise<void> {
+    const { file, tables } = this.#shared
+    clearTimeout(this.#alarm)
+    if (this.#room <= 0) return
+    const due = await file.read(() => tables.nextDue(this.#holder.queue))
+    if (due === undefined) return
+    if (due > Date.now()) return this.#setAlarm(due - Date.now())
+    this.#handOut(await file.write(() => this.#claim(), Math.min(this.#room, BATCH)))
+    this.#lookAgain = true
+  }
+
+  /** What is due after the next round is left to that round. */
+  #setAlarm(delay: number): void {
+    if (this.#state === 'taking' && delay < this.#roundTime)
+      this.#alarm = setTimeout(() => this.look(), delay)
+  }
+
+  #claim(): ClaimedRow[] {
+    const { tables } = this.#shared
+    // Seen now, not when this was asked for: settlements just before us in this transaction have made room.
+    if (this.#room <= 0) return []
+    if (!tables.hasLease(this.#holder.lease)) throw this.#takenOver()
+    return tables.claim(this.#holder, Math.min(this.#room, BATCH))
+  }
+
+  #handOut(rows: readonly ClaimedRow[]): void {
+    if (this.#state === 'gone' || rows.length === 0) return
+    this.#options.onDeliveries(rows.map((row) => this.#deliver(row)))
+  }
+
+  #deliver([seq, , deliveries, taskId, run, attempt, body]: ClaimedRow): Delivery {
+    const receipt = ++lastReceipt
+    this.#held.set(receipt, seq)
+    return { taskId, run, attempt, body, deliveries, receipt }
+  }
+
+  #redeem(settlement: Settlement): Redeemed[] {
+    const seq = this.#held.get(settlement.receipt)
+    this.#held.delete(settlement.receipt)
+    return seq === undefined ? [] : [{ seq, settlement }]
+  }
+
+  async #write(redeemed: readonly Redeemed[]): Promise<number> {
+    const { file, tables, bells } = this.#shared
+    const writing = file.write(() => tables.settle(this.#holder, redeemed), redeemed.length)
+    // At once, so that taking the next ones shares the transaction.
+    this.look()
+    try {
+      const lapsed = await writing
+      if (redeemed.some(({ settlement }) => PUTS_BACK.has(settlement.type))) bells.ring(this.#holder.queue)
+      return lapsed
+    } catch (error) {
+      this.#lose(error as Error)
+      throw error
+    } finally {
+      void this.#retireWhenDone()
+    }
+  }
+
+  /** Stopped, and nothing is left to settle. */
+  async #retireWhenDone(): Promise<void> {
+    if (this.#state !== 'stopped' || this.#held.size > 0) return
+    await this.leave()
+    // It holds nothing, so it does no harm if this must wait until the next consumer opens or the broker closes.
+    await releaseAbandoned(this.#shared).catch(() => {})
+  }
+
+  async #goRound(): Promise<void> {
+    try {
+      await this.#renewLease()
+      await this.#takeOverTheDead()
+      this.look()
+    } catch (error) {
+      this.#lose(error as Error)
+    }
+    if (this.#state !== 'gone') this.#round = setTimeout(() => void this.#goRound(), this.#roundTime)
+  }
+
+  async #renewLease(): Promise<void> {
+    const { file, tables, leaseTime } = this.#shared
+    if (performance.now() - this.#renewedAt < leaseTime / RENEWALS) return
+    this.#renewedAt = performance.now()
+    const doorbell = this.#doorbell?.path ?? null
+    if (!(await file.write(() => tables.renewLease(this.#holder.lease, doorbell)))) throw this.#takenOver()
+  }
+
+  /** Gives back what consumers hold that are gone, of whatever queue. */
+  async #takeOverTheDead(): Promise<void> {
+    const { file, tables, bells } = this.#shared
+    const others = await file.read(() => tables.leasesExcept(this.#holder.lease))
+    const quiet = new Set(this.#pulses.stopped(others))
+    const dead = others.filter((lease) => quiet.has(lease) || isCertainlyDead(lease))
+    if (dead.length === 0) return
+    await file.write(() => {
+      for (const lease of dead) if (tables.isStillAt(lease)) tables.releaseLease(lease.id)
+    }, BATCH)
+    for (const { queue } of dead) bells.ring(queue)
+  }
+
+  #takenOver(): BrokerError {
+    return new BrokerError(
+      `What this consumer of "${this.#holder.queue}" held was given to others, because it showed no sign of life for ${this.#shared.leaseTime} ms: consume again.`,
+    )
+  }
+
+  #lose(error: Error): void {
+    if (this.#state === 'gone') return
+    void this.leave()
+    this.#options.onLost(error)
+  }
+
+  async #takeDownDoorbell(): Promise<void> {
+    const doorbell = this.#doorbell
+    this.#doorbell = undefined
+    await doorbell?.close()
+  }
+}
+
+/** Receipts are numbers that this process never used before, so one of a lost consumer is worth nothing to the next. */
+let lastReceipt = 0
+
+/** Signs of life within a lease time: one that comes late must not cost the lease. */
+const RENEWALS = 5
+/** Settlements that leave something in the queue for others. */
+const PUTS_BACK: ReadonlySet<Settlement['type']> = new Set(['retry', 'requeue'])
+
+/**
+ * Tells which leases show no sign of life. It adds up the time that it has watched each one itself: the wall clock may
+ * be set, and after a suspended machine has woken up nobody has missed a renewal.
+ */
+class Pulses {
+  readonly #leaseTime: number
+  readonly #longestStep: number
+  #seen = new Map<number, { readonly beat: number; readonly still: number }>()
+  #lookedAt = performance.now()
+
+  /** @param longestStep milliseconds between two looks that count at most */
+  constructor(leaseTime: number, longestStep: number) {
+    this.#leaseTime = leaseTime
+    this.#longestStep = longestStep
+  }
+
+  /** Of these leases the ones that have been without a sign of life for the lease time. */
+  stopped(leases: readonly Lease[]): Lease[] {
+    const step = Math.min(performance.now() - this.#lookedAt, this.#longestStep)
+    this.#lookedAt = performance.now()
+    const before = this.#seen
+    this.#seen = new Map()
+    return leases.filter(({ id, beat }) => {
+      const last = before.get(id)
+      const still = last?.beat === beat ? last.still + step : 0
+      this.#seen.set(id, { beat, still })
+      return still >= this.#leaseTime
+    })
+  }
+}
