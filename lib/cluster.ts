@@ -1,12 +1,12 @@
 import { EventEmitter } from 'node:events'
 import { hostname } from 'node:os'
-import { type ActorRefFrom, createActor, waitFor } from 'xstate'
+import { type ActorRefFrom, createActor, fromPromise, waitFor } from 'xstate'
 import { clusterMachine } from '../machines/cluster.ts'
 import { offerDefaults } from './client.ts'
 import type { Options, Settings } from './config.ts'
 import { resolveSettings } from './config.ts'
 import { makeRuntimeDirectory, sweepRuntimeDirectories } from './directory.ts'
-import { EXIT, ProcessExitError } from './errors.ts'
+import { ConfigError, EXIT, ProcessExitError } from './errors.ts'
 import { createLogger, createRecorder, type EventName, type Logger, type LogRecord } from './logger.ts'
 import { humanName, newClusterId } from './names.ts'
 import { entryFile } from './process/entry.ts'
@@ -35,9 +35,12 @@ export class Cluster {
   readonly host = hostname()
   readonly #options: Options
   readonly #events = new EventEmitter()
+  readonly #recorder = createRecorder({ level: 'debug', send: (record) => this.#hear(record) })
   #settings: Settings | undefined
   #logger: Logger | undefined
-  #directory: { readonly path: string; remove(): void | Promise<void> } | undefined
+  /** Why nothing was forked: thrown to the caller as it is. */
+  #refusal: Error | undefined
+  #directory: { readonly path: string; remove(): void } | undefined
   /** The machine that decides: subscribe to it, or look at its snapshot. */
   readonly actor: ActorRefFrom<typeof clusterMachine>
 
@@ -104,14 +107,11 @@ export class Cluster {
 
   /**
    * Starts the processes; resolves with this process's id when tasks are taken, or when a stop came first.
-   * @throws ConfigError, or a ProcessExitError with the reason when it cannot start
+   * @throws ConfigError, also where it was started before, or a ProcessExitError with the reason when it cannot start
    */
   async start(): Promise<number> {
-    this.#settings = await resolveSettings(this.#options)
-    this.#logger = await createLogger(this.#settings)
-    await sweepRuntimeDirectories()
-    this.#directory = await makeRuntimeDirectory()
-    if (this.#settings.handleSignals) this.#handleSignals()
+    if (!this.actor.getSnapshot().can({ type: 'cluster.start' }))
+      throw new ConfigError('This cluster was started before; make a new Cluster for each start().')
     this.actor.send({ type: 'cluster.start' })
     const snapshot = await waitFor(this.actor, (one) => one.status !== 'active' || one.matches('running'))
     if (snapshot.matches('failed')) {
@@ -159,10 +159,36 @@ export class Cluster {
     await this.stop()
   }
 
+  /** What must be there before anything is forked. A stop that comes meanwhile leaves nothing behind. */
+  async #prepare(signal: AbortSignal): Promise<void> {
+    const settings = await resolveSettings(this.#options)
+    const logger = await createLogger(settings)
+    if (signal.aborted) return
+    sweepRuntimeDirectories()
+    this.#directory = makeRuntimeDirectory()
+    this.#settings = settings
+    this.#logger = logger
+    if (settings.handleSignals) this.#handleSignals()
+  }
+
   #machine() {
     return clusterMachine.provide({
-      actions: { announce: (_, { event }) => this.#announce(event as EventName) },
+      actions: {
+        announce: (_, { event, ...fields }) =>
+          this.#recorder.record(
+            event as EventName,
+            { cluster: this.name, queue: this.queue, ...fields } as never,
+          ),
+      },
       actors: {
+        prepare: fromPromise<void>(async ({ signal }) => {
+          try {
+            await this.#prepare(signal)
+          } catch (error) {
+            this.#refusal = error as Error
+            throw error
+          }
+        }),
         sentinel: fromProcess<{ type: string }>({
           module: entryFile,
           killAfter: 30_000,
@@ -179,12 +205,6 @@ export class Cluster {
         }),
       },
     })
-  }
-
-  #announce(event: EventName): void {
-    const { error } = this.actor?.getSnapshot().context ?? {}
-    const fields = { cluster: this.name, queue: this.queue, ...(error && { error }) }
-    createRecorder({ level: 'debug', send: (record) => this.#hear(record) }).record(event, fields as never)
   }
 
   #hear(record: LogRecord): void {
@@ -213,14 +233,13 @@ export class Cluster {
 
   #failure(): Error {
     const { error } = this.actor.getSnapshot().context
-    const failure = new ProcessExitError(
-      `The cluster failed to start: ${error?.message ?? 'unknown reason'}`,
-      {
+    return (
+      this.#refusal ??
+      new ProcessExitError(`The cluster failed to start: ${error?.message ?? 'unknown reason'}`, {
         cause: error,
         exitCode: this.exitCode,
-      },
+      })
     )
-    return failure
   }
 
   async #close(): Promise<void> {
@@ -228,6 +247,6 @@ export class Cluster {
     this.#logger = undefined
     this.#directory = undefined
     await logger?.close()
-    await directory?.remove()
+    directory?.remove()
   }
 }

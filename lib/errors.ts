@@ -29,27 +29,8 @@ export abstract class QclusterError extends Error {
   }
 }
 
-/** An error as plain data, so that it can cross a process boundary. */
-export interface ErrorRecord {
-  readonly name: string
-  readonly message: string
-  readonly stack?: string
-  readonly code?: string
-  readonly exitCode?: number
-}
-
-/** Turns anything thrown into plain data. */
-export function toErrorRecord(error: unknown): ErrorRecord {
-  if (!(error instanceof Error)) return { name: 'Error', message: String(error) }
-  const { code, exitCode } = error as { code?: unknown; exitCode?: unknown }
-  return {
-    name: error.name,
-    message: error.message,
-    ...(error.stack !== undefined && { stack: error.stack }),
-    ...(typeof code === 'string' && { code }),
-    ...(typeof exitCode === 'number' && { exitCode }),
-  }
-}
+/** An error as plain data, so that it can cross a process boundary, and what makes it of anything thrown. */
+export { type ReportedError as ErrorRecord, toReportedError as toErrorRecord } from '../machines/protocol.ts'
 
 /** An option is missing, of the wrong type, or out of range. Correct the configuration. */
 export class ConfigError extends QclusterError {

@@ -1,5 +1,11 @@
-import { assign, fromCallback, sendTo, setup, spawnChild } from 'xstate'
-import type { ProcessReport, ReportedError, SentinelOrder, SentinelReport } from './protocol.ts'
+import { assign, fromCallback, fromPromise, sendTo, setup, spawnChild } from 'xstate'
+import {
+  type ProcessReport,
+  type ReportedError,
+  type SentinelOrder,
+  type SentinelReport,
+  toReportedError,
+} from './protocol.ts'
 
 export interface ClusterContext {
   readonly sentinel: { readonly pid: number; readonly name: string } | null
@@ -21,7 +27,15 @@ export type ClusterEvent =
 
 type Exited = Extract<ProcessReport, { type: 'process.exited' }>
 
-/** Owns the sentinel's process. Provide `sentinel` (what is forked) and the action `announce`. */
+/** What ends the starting and the running of a cluster. */
+const ENDS = {
+  'cluster.stop': '#cluster.stopping',
+  'cluster.abort': { target: '#cluster.stopping', actions: 'orderAbort' },
+  'cluster.kill': { target: '#cluster.stopping', actions: 'orderKill' },
+  'process.exited': { target: '#cluster.failed', actions: 'noteExit' },
+} as const
+
+/** Owns the sentinel's process. Provide `prepare`, `sentinel` (what is forked) and the action `announce`. */
 export const clusterMachine = setup({
   types: {} as {
     context: ClusterContext
@@ -29,13 +43,14 @@ export const clusterMachine = setup({
     tags: 'starting' | 'running' | 'stopping'
   },
   actors: {
+    prepare: fromPromise<void>(async () => {}),
     sentinel: fromCallback<{ type: string }>(() => {
       throw new Error('provide the actor of clusterMachine: sentinel')
     }),
   },
   actions: {
     /** Says what happened to whoever reads the log. */
-    announce: (_, _params: { event: string }) => {},
+    announce: (_, _params: { event: string; error?: ReportedError }) => {},
     noteSentinel: assign({
       sentinel: ({ event }) => {
         const { pid, name } = event as Extract<ProcessReport, { type: 'process.spawned' }>
@@ -47,6 +62,9 @@ export const clusterMachine = setup({
       return { interrupted, deadlineReached: deadline }
     }),
     noteFailed: assign({ error: ({ event }) => (event as { error: ReportedError }).error }),
+    noteRefusal: assign({
+      error: ({ event }) => toReportedError((event as unknown as { error: unknown }).error),
+    }),
     noteExit: assign({ error: ({ context, event }) => context.error ?? lostSentinel(event as Exited) }),
     orderStop: sendTo('sentinel', { type: 'sentinel.stop' } satisfies SentinelOrder),
     orderAbort: sendTo('sentinel', { type: 'sentinel.abort' } satisfies SentinelOrder),
@@ -72,18 +90,31 @@ export const clusterMachine = setup({
       on: { 'cluster.start': 'starting' },
     },
     starting: {
-      description: 'The sentinel is forked and starts its processes',
+      description: 'Settings are read, then the sentinel is forked and starts its processes',
       tags: 'starting',
-      entry: [
-        spawnChild('sentinel', { id: 'sentinel' }),
-        { type: 'announce', params: { event: 'cluster.starting' } },
-      ],
-      on: {
-        'sentinel.running': 'running',
-        'cluster.stop': 'stopping',
-        'cluster.abort': { target: 'stopping', actions: 'orderAbort' },
-        'cluster.kill': { target: 'stopping', actions: 'orderKill' },
-        'process.exited': { target: 'failed', actions: 'noteExit' },
+      initial: 'preparing',
+      states: {
+        preparing: {
+          description: 'Reading the settings and opening the log; nothing is forked yet',
+          invoke: {
+            src: 'prepare',
+            onDone: 'forking',
+            onError: { target: '#cluster.failed', actions: 'noteRefusal' },
+          },
+          on: {
+            'cluster.stop': '#cluster.stopped',
+            'cluster.abort': '#cluster.stopped',
+            'cluster.kill': '#cluster.stopped',
+          },
+        },
+        forking: {
+          description: 'The sentinel starts its processes',
+          entry: [
+            spawnChild('sentinel', { id: 'sentinel' }),
+            { type: 'announce', params: { event: 'cluster.starting' } },
+          ],
+          on: { ...ENDS, 'sentinel.running': '#cluster.running' },
+        },
       },
     },
     running: {
@@ -91,10 +122,7 @@ export const clusterMachine = setup({
       tags: 'running',
       entry: { type: 'announce', params: { event: 'cluster.running' } },
       on: {
-        'cluster.stop': 'stopping',
-        'cluster.abort': { target: 'stopping', actions: 'orderAbort' },
-        'cluster.kill': { target: 'stopping', actions: 'orderKill' },
-        'process.exited': { target: 'failed', actions: 'noteExit' },
+        ...ENDS,
       },
     },
     stopping: {
@@ -118,7 +146,13 @@ export const clusterMachine = setup({
     failed: {
       description: 'It could not start, or the sentinel gave up or died',
       type: 'final',
-      entry: { type: 'announce', params: { event: 'cluster.failed' } },
+      entry: {
+        type: 'announce',
+        params: ({ context }) => ({
+          event: 'cluster.failed',
+          ...(context.error && { error: context.error }),
+        }),
+      },
     },
   },
 })

@@ -15,6 +15,19 @@ export interface ReportedError {
   readonly exitCode?: number
 }
 
+/** Turns anything thrown into plain data. */
+export function toReportedError(error: unknown): ReportedError {
+  if (!(error instanceof Error)) return { name: 'Error', message: String(error) }
+  const { code, exitCode } = error as { code?: unknown; exitCode?: unknown }
+  return {
+    name: error.name,
+    message: error.message,
+    ...(error.stack !== undefined && { stack: error.stack }),
+    ...(typeof code === 'string' && { code }),
+    ...(typeof exitCode === 'number' && { exitCode }),
+  }
+}
+
 /** A run that a worker's timer board shows. */
 export interface RunningTask {
   readonly taskId: string

@@ -1,16 +1,17 @@
 import { and, assign, emit, enqueueActions, fromCallback, fromPromise, raise, setup, stopChild } from 'xstate'
 import { type ChildInput, type ChildReport, childMachine } from './child.ts'
-import type {
-  Cause,
-  MonitorReport,
-  OrphanedReport,
-  PeerListening,
-  PusherReport,
-  ReportedError,
-  Role,
-  SentinelOrder,
-  SentinelReport,
-  Testament,
+import {
+  type Cause,
+  type MonitorReport,
+  type OrphanedReport,
+  type PeerListening,
+  type PusherReport,
+  type ReportedError,
+  type Role,
+  type SentinelOrder,
+  type SentinelReport,
+  type Testament,
+  toReportedError,
 } from './protocol.ts'
 
 export interface SentinelInput {
@@ -126,6 +127,14 @@ function listensTo(role: Role | undefined, peer: Role | undefined): boolean {
     (role === 'monitor' && peer === 'pusher')
   )
 }
+
+/** What ends the starting and the running of a sentinel. */
+const STOPS = {
+  'sentinel.stop': '#sentinel.stopping',
+  'sentinel.abort': { target: '#sentinel.stopping', actions: 'hurry' },
+  'sentinel.kill': { target: '#sentinel.stopping', actions: 'hurry' },
+  'process.orphaned': '#sentinel.stopping',
+} as const
 
 /** The log's words for a death whose replacement is on its way. */
 const announceReincarnation = {
@@ -258,7 +267,7 @@ export const sentinelMachine = setup({
       },
     }),
     noteServiceError: assign({
-      error: ({ event }) => (event as unknown as { error: ReportedError }).error,
+      error: ({ event }) => toReportedError((event as unknown as { error: unknown }).error),
     }),
     noteRestartsSpent: assign({
       error: ({ context, event }) => restartsSpent(context, event as Died),
@@ -281,7 +290,6 @@ export const sentinelMachine = setup({
   },
   guards: {
     everyChildUp: ({ context }) => Object.keys(context.slots).every((id) => isUp(context, id)),
-    cameWithAnError: ({ event }) => (event as Died).error !== undefined,
     budgetSpent: ({ context, event }) =>
       isUnexplained(event as Died) && context.recentDeaths >= context.maxRestarts,
     isPusher: ({ event }) => (event as Up).id === 'pusher',
@@ -330,10 +338,7 @@ export const sentinelMachine = setup({
       tags: 'starting',
       initial: 'pinging',
       on: {
-        'sentinel.stop': '#sentinel.stopping',
-        'sentinel.abort': { target: '#sentinel.stopping', actions: 'hurry' },
-        'sentinel.kill': { target: '#sentinel.stopping', actions: 'hurry' },
-        'process.orphaned': '#sentinel.stopping',
+        ...STOPS,
         // A process that cannot even start is a mistake to be shown, not a loop to be slowed down.
         'child.died': { target: '#sentinel.stopping', actions: ['noteDown', 'noteStartError', 'letGo'] },
       },
@@ -367,10 +372,7 @@ export const sentinelMachine = setup({
       tags: 'running',
       entry: 'reportRunning',
       on: {
-        'sentinel.stop': 'stopping',
-        'sentinel.abort': { target: 'stopping', actions: 'hurry' },
-        'sentinel.kill': { target: 'stopping', actions: 'hurry' },
-        'process.orphaned': 'stopping',
+        ...STOPS,
         'child.up': [
           { guard: 'isPusher', actions: ['noteUp', 'introduce', 'openPusher'] },
           { actions: ['noteUp', 'introduce', 'repeatTestaments'] },

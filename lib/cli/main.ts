@@ -22,7 +22,7 @@ function addStart(parent: Command): void {
     .action(async (flags: Flags & { workers?: number }) => {
       const cluster = new Cluster({
         ...optionsOf(flags),
-        ...(flags.workers && { workers: flags.workers }),
+        ...(flags.workers !== undefined && { workers: flags.workers }),
         handleSignals: true,
       })
       await cluster.start()

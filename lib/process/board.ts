@@ -1,6 +1,10 @@
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { FrameError } from '../errors.ts'
+
+/** Where a worker shows what it runs. */
+export const boardPath = (directory: string, worker: string): string => join(directory, `${worker}.board`)
 
 /** A run that starts. Nanoseconds are those of `process.hrtime.bigint()`: one clock for all processes of a machine. */
 export interface StartedRun {

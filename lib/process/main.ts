@@ -15,10 +15,15 @@ serveProcess(async (served: ServedProcess) => {
     name: served.name,
     record: (event, fields = {}) => recorder.record(event as never, fields as never),
   }
-  return logicOf(context, served)
+  return { ...(await rootOf(context, served)), orphanGrace: orphanGrace(input) }
 })
 
-async function logicOf(context: RoleContext, served: ServedProcess): Promise<Root> {
+/** A sentinel outlives the children that it stops: the end of their grace is the beginning of its last stages. */
+function orphanGrace({ role, settings }: RoleInput): number {
+  return (role === 'sentinel' ? settings.grace + 10 : settings.grace) * 1000
+}
+
+async function rootOf(context: RoleContext, served: ServedProcess): Promise<Root> {
   switch (context.role) {
     case 'worker':
       return { logic: (await import('../roles/worker.ts')).worker(context) }

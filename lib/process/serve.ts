@@ -17,10 +17,7 @@ export interface ServedProcess {
 export interface Root {
   readonly logic: AnyActorLogic
   readonly input?: unknown
-}
-
-export interface ServeOptions {
-  /** Milliseconds that the machine may take to end after its parent has vanished. */
+  /** Milliseconds that the machine may take to end after its parent has vanished; 3,000 by default. */
   readonly orphanGrace?: number
 }
 
@@ -40,40 +37,39 @@ const channel = {
  * @example
  * serveProcess(machine)
  */
-export function serveProcess(
-  logic: AnyActorLogic | ((served: ServedProcess) => Root | Promise<Root>),
-  options: ServeOptions = {},
-): void {
+export function serveProcess(logic: AnyActorLogic | ((served: ServedProcess) => Root | Promise<Root>)): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
   const early: EventObject[] = []
   let actor: AnyActorRef | undefined
+  let orphanGrace = 3_000
   const deliver = (event: EventObject) => (actor ? actor.send(event) : early.push(event))
 
   process.on('message', (message: Downward) => {
     if (message.kind === 'event') deliver(message.event)
     else
       void begin(logic, message).then((begun) => {
-        actor = begun
-        for (const event of early.splice(0)) actor.send(event)
+        actor = begun.actor
+        orphanGrace = begun.orphanGrace ?? orphanGrace
+        for (const event of early.splice(0)) begun.actor.send(event)
       }, fail)
   })
   process.on('disconnect', () => {
     deliver({ type: 'process.orphaned' })
-    setTimeout(() => process.exit(1), options.orphanGrace ?? 3_000).unref()
+    setTimeout(() => process.exit(1), orphanGrace).unref()
   })
 }
 
 async function begin(
   logic: Parameters<typeof serveProcess>[0],
   { name, input }: Extract<Downward, { kind: 'init' }>,
-): Promise<AnyActorRef> {
-  const root =
+): Promise<{ readonly actor: AnyActorRef; readonly orphanGrace?: number | undefined }> {
+  const root: Root =
     typeof logic === 'function' ? await logic({ name, pid: process.pid, input, record }) : { logic, input }
   const actor = createActor(root.logic, { input: 'input' in root ? root.input : input, id: name })
   actor.on('*', (event) => report({ kind: 'event', event }))
   actor.subscribe({ error: fail, complete: () => void leave(0) })
   actor.start()
-  return actor
+  return { actor, orphanGrace: root.orphanGrace }
 }
 
 function fail(error: unknown): void {

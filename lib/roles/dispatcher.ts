@@ -14,8 +14,11 @@ import {
 } from './frames.ts'
 import { Window } from './window.ts'
 
-/** Where a run is: waiting here, at a worker, ended and waiting for its verdict, or asked about. */
-type Place = 'waiting' | 'worker' | 'ended' | 'asked' | 'left'
+/** Where a run is: waiting here, at a worker, ended and waiting for its verdict, asked about, or left by a dead worker. */
+type Place = 'waiting' | 'worker' | 'ended' | 'asked' | 'unfinished' | 'left'
+
+/** A lost broker hands these out again; nothing of theirs is under way here. */
+const NOT_BEGUN: ReadonlySet<Place> = new Set<Place>(['waiting', 'asked', 'unfinished'])
 
 interface Held {
   readonly key: RunKey
@@ -58,6 +61,8 @@ export class Dispatcher {
   readonly #options: DispatcherOptions
   readonly #held = new Map<RunKey, Held>()
   readonly #seats = new Map<string, Seat>()
+  /** Workers whose process has ended: a connection that they made before is let in too late. */
+  readonly #gone = new Set<string>()
   #waiting: Held[] = []
   #monitor: ((message: PusherToMonitor) => void) | null = null
   #monitorSaid = false
@@ -78,31 +83,37 @@ export class Dispatcher {
 
   /** Takes what the broker handed out: refuses, adopts, asks about, or queues each. */
   take(deliveries: readonly Delivery[]): void {
-    const ask: RunKey[] = []
-    const unfinished: Job[] = []
+    const asked: Held[] = []
+    const unfinished: Held[] = []
     for (const delivery of deliveries) {
       const opened = this.#check(delivery)
       if (!opened) continue
       const held = this.#adopt(delivery, opened)
       if (!held) continue
       if (delivery.deliveries > this.#options.maxDeliveries) {
-        held.place = 'ended'
-        unfinished.push(this.#job(held))
+        held.place = 'unfinished'
+        unfinished.push(held)
       } else if (delivery.deliveries > 1 || delivery.run > 1) {
         held.place = 'asked'
-        ask.push(held.key)
+        asked.push(held)
       } else this.#waiting.push(held)
     }
-    if (ask.length > 0) this.#monitor?.({ kind: 'lookup', keys: ask })
-    if (unfinished.length > 0) this.#monitor?.({ kind: 'unfinished', jobs: unfinished })
+    this.#ask(asked, unfinished)
     this.dispatch()
+  }
+
+  /** Without a monitor nobody answers; the next one is asked for all of them. */
+  #ask(asked: readonly Held[], unfinished: readonly Held[]): void {
+    if (asked.length > 0) this.#monitor?.({ kind: 'lookup', keys: asked.map(({ key }) => key) })
+    if (unfinished.length > 0)
+      this.#monitor?.({ kind: 'unfinished', jobs: unfinished.map((held) => this.#job(held)) })
   }
 
   /** The broker is lost: it will hand out again whatever is not settled. What nobody has begun is forgotten. */
   voidReceipts(): void {
     for (const held of this.#held.values()) {
       held.receipt = null
-      if (held.place === 'waiting' || held.place === 'asked') this.#held.delete(held.key)
+      if (NOT_BEGUN.has(held.place)) this.#held.delete(held.key)
     }
     this.#waiting = []
     this.#look()
@@ -114,9 +125,7 @@ export class Dispatcher {
     } catch (error) {
       const reason = (error as Error).message
       this.#options.refused(reason, delivery)
-      void this.#options.settle([
-        { type: 'deadLetter', receipt: delivery.receipt, package: delivery, reason },
-      ])
+      void this.#handOver([{ type: 'deadLetter', receipt: delivery.receipt, package: delivery, reason }])
       return null
     }
   }
@@ -147,6 +156,7 @@ export class Dispatcher {
 
   /** A worker has connected; what it says it holds is not dispatched again. */
   seat(worker: string, holds: readonly RunKey[], send: (message: PusherToWorker) => void): void {
+    if (this.#gone.has(worker)) return
     this.#seats.set(worker, { send, jobs: new Map(), leaving: false })
     for (const key of holds) {
       const known = this.#held.get(key)
@@ -189,15 +199,21 @@ export class Dispatcher {
     this.#look()
   }
 
-  /** A worker's process has ended: nobody need wait for it to connect. */
+  /** A worker's process has ended: nobody need wait for it to connect, or for what it left if it never did. */
   gone(worker: string): void {
+    this.#gone.add(worker)
     this.#awaited?.delete(worker)
+    if (!this.#seats.has(worker)) this.#tellLeft(worker)
     this.#look()
   }
 
   #tellLeft(worker: string): void {
     const jobs = this.#heldOf(worker).filter((held) => held.place === 'left' && held.opened)
     this.#monitor?.({ kind: 'left', worker, jobs: jobs.map((held) => this.#job(held)) })
+  }
+
+  #heldAt(place: Place): Held[] {
+    return [...this.#held.values()].filter((held) => held.place === place)
   }
 
   #heldOf(worker: string): Held[] {
@@ -230,11 +246,8 @@ export class Dispatcher {
   #greetMonitor(unsettled: readonly Verdict[]): void {
     this.#monitorSaid = true
     this.#carryOut(unsettled)
-    const asked = [...this.#held.values()].filter((held) => held.place === 'asked').map((held) => held.key)
-    if (asked.length > 0) this.#monitor?.({ kind: 'lookup', keys: asked })
-    const left = new Set(
-      [...this.#held.values()].flatMap((held) => (held.place === 'left' ? [held.worker as string] : [])),
-    )
+    this.#ask(this.#heldAt('asked'), this.#heldAt('unfinished'))
+    const left = new Set(this.#heldAt('left').map(({ worker }) => worker as string))
     for (const worker of left) this.#tellLeft(worker)
   }
 
@@ -275,8 +288,12 @@ export class Dispatcher {
     if (noted.length > 0) this.#monitor?.({ kind: 'settled', keys: noted })
     if (handed.length === 0) return
     const settled = () => this.#monitor?.({ kind: 'settled', keys: handed })
-    // A broker that is lost now redelivers all of these, and the store knows them: that is settled enough.
-    void this.#options.settle(settlements).then(settled, settled)
+    void this.#handOver(settlements).then(settled)
+  }
+
+  /** A broker that is lost now redelivers all of these, and the store knows what was decided: that is settled enough. */
+  async #handOver(settlements: readonly Settlement[]): Promise<void> {
+    await this.#options.settle(settlements).catch(() => {})
   }
 
   /** A requeue is no decision: where the receipt is void the broker has requeued it already. */
@@ -362,7 +379,7 @@ export class Dispatcher {
   abandon(): void {
     const given = this.#waiting.splice(0)
     for (const held of given) this.#held.delete(held.key)
-    void this.#options.settle(
+    void this.#handOver(
       given.flatMap(({ receipt }) => (receipt ? [{ type: 'requeue', receipt } as const] : [])),
     )
     this.#look()
@@ -387,12 +404,12 @@ export class Dispatcher {
   }
 
   #lookDrained(): void {
-    const open = (place: Place) => [...this.#held.values()].some((held) => held.place === place)
     if (this.#seats.size === 0 && this.#waiting.length > 0) {
       this.abandon()
       return
     }
-    if (this.#waiting.length > 0 || open('asked') || open('left')) return
+    if (this.#waiting.length > 0 || this.#heldAt('asked').length > 0 || this.#heldAt('left').length > 0)
+      return
     this.#draining = false
     this.#options.report({ type: 'dispatcher.drained' })
   }

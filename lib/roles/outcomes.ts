@@ -267,7 +267,7 @@ export class Outcomes {
   #mourn(worker: string): void {
     const testament = this.#buried.get(worker)
     const left = this.#left.get(worker)
-    if (!testament || this.#workers.has(worker) || (!left && this.#pusher && !hasNothing(testament))) return
+    if (!testament || this.#workers.has(worker) || (!left && this.#pusher)) return
     this.#buried.delete(worker)
     this.#left.delete(worker)
     const jobs = new Map((left ?? []).map((job) => [runKey(job.header.id, job.header.run), job]))
@@ -362,9 +362,6 @@ export class Outcomes {
 }
 
 const taskIdOf = (key: RunKey): string => key.slice(0, key.indexOf('/'))
-
-/** A worker that had nothing under way leaves nothing for the pusher to tell. */
-const hasNothing = (testament: Testament): boolean => testament.running.length === 0 && testament.code === 0
 
 function isSaved({ success, header }: Ended, { fate }: Verdict): boolean {
   return fate !== 'requeue' && !(success && header.save === false)

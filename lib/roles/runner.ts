@@ -74,6 +74,7 @@ export class Runner {
   #greetPusher(send: (message: WorkerToPusher) => void): void {
     this.#greet = null
     this.#pusher = send
+    this.#saidFarewell = false
     this.#finished = []
     send({
       kind: 'hello',
@@ -209,8 +210,9 @@ export class Runner {
     this.#unsent.push(ended)
     this.#finished.push({ key, func: ended.func, took })
     this.#startNext()
+    // Batches are for runs that follow one another at once; nobody waits for a neighbour that takes long.
+    if (this.#waiting.length === 0) this.#flush()
     if (this.#running.size > 0) return
-    this.#flush()
     this.#options.report({ type: 'runner.idle', done: this.#done })
     this.#look()
   }

@@ -1,12 +1,12 @@
 import { readdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import { fromCallback, fromPromise } from 'xstate'
 import { childMachine, type IncarnationInput } from '../../machines/child.ts'
 import type { RunningTask } from '../../machines/protocol.ts'
 import { type SentinelInput, sentinelMachine } from '../../machines/sentinel.ts'
 import { createBroker } from '../brokers/index.ts'
 import { TIMEOUT_GRACE } from '../config.ts'
-import { openBoard, type RunningRecord } from '../process/board.ts'
+import { FrameError } from '../errors.ts'
+import { boardPath, openBoard, type RunningRecord } from '../process/board.ts'
 import { fromProcess } from '../process/fork.ts'
 import { createStore } from '../stores/index.ts'
 import { brokerOptions } from './pusher.ts'
@@ -61,9 +61,6 @@ export function sentinelInput({ name, settings }: RoleContext): SentinelInput {
   }
 }
 
-/** Where a worker shows what it runs. */
-export const boardPath = (directory: string, worker: string): string => join(directory, `${worker}.board`)
-
 async function pingServices({ settings }: RoleContext): Promise<void> {
   const broker = await createBroker(brokerOptions(settings))
   const store = await createStore({ dataDir: settings.dataDir, durability: settings.durability })
@@ -95,7 +92,10 @@ function isOverdue({ deadline }: RunningRecord, now = process.hrtime.bigint()): 
   return deadline !== 0n && now >= deadline
 }
 
-/** A worker that died before it had a board ran nothing. */
+/**
+ * A worker that died before it had a board ran nothing. Of a damaged board nothing is believed either: what the worker
+ * had then counts as never started and is handed on, which is better than to fall with it.
+ */
 function readBoard(directory: string, worker: string): RunningRecord[] {
   try {
     const board = openBoard(boardPath(directory, worker))
@@ -105,7 +105,7 @@ function readBoard(directory: string, worker: string): RunningRecord[] {
       board.close()
     }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    if (error instanceof FrameError || (error as NodeJS.ErrnoException).code === 'ENOENT') return []
     throw error
   }
 }

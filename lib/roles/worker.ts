@@ -1,13 +1,12 @@
 import { fromCallback, fromPromise } from 'xstate'
 import { type RunnerOrder, type RunnerReport, workerMachine } from '../../machines/worker.ts'
 import { Client, configure } from '../client.ts'
-import { createBoard } from '../process/board.ts'
+import { boardPath, createBoard } from '../process/board.ts'
 import { connect } from '../process/socket.ts'
 import { type LoadedTask, loadTasks } from '../tasks/load.ts'
 import type { MonitorToWorker, PusherToWorker, WorkerToMonitor, WorkerToPusher } from './frames.ts'
 import type { RoleContext } from './role.ts'
 import { Runner } from './runner.ts'
-import { boardPath } from './sentinel.ts'
 
 /** What the worker's machine is provided with: its tasks, and a runner once they are loaded. */
 export function worker(role: RoleContext) {

@@ -18,9 +18,14 @@ function deliver(header: TaskHeader, deliveries = 1): Delivery {
   return { ...sealPackage(header, '[]', 'q', signer), deliveries, receipt: `r${header.id}/${deliveries}` }
 }
 
+let settled: Settlement[] = []
+
 /** A dispatcher with two sides that write down what they hear. */
-function desk({ concurrency = 1 } = {}) {
-  const settled: Settlement[] = []
+function desk({
+  concurrency = 1,
+  settle = async (settlements: readonly Settlement[]) => void settled.push(...settlements),
+} = {}) {
+  settled = []
   const reports: string[] = []
   const refused: string[] = []
   const toMonitor: PusherToMonitor[] = []
@@ -30,7 +35,7 @@ function desk({ concurrency = 1 } = {}) {
     maxDeliveries: 3,
     signer,
     open: (sealed) => openPackage(sealed, 'q', signer),
-    settle: async (settlements) => void settled.push(...settlements),
+    settle,
     report: ({ type }) => void reports.push(type),
     refused: (reason) => void refused.push(reason),
   })
@@ -177,6 +182,46 @@ describe('the dispatcher', () => {
     dispatcher.take([deliver(headerOf(), 4)])
     expect(toMonitor.map(({ kind }) => kind)).to.deep.equal(['unfinished'])
     expect(w1).to.deep.equal([])
+  })
+
+  it('asks a new monitor again about a run that never finishes', () => {
+    const { dispatcher, toMonitor, monitor } = desk()
+    dispatcher.take([deliver(headerOf(), 4)])
+    expect(toMonitor).to.deep.equal([])
+    monitor()
+    expect(toMonitor.map(({ kind }) => kind)).to.deep.equal(['unfinished'])
+  })
+
+  it('says what a worker left also when that worker never connected, and lets it in no more', () => {
+    const { dispatcher, toMonitor, monitor, worker } = desk()
+    monitor()
+    dispatcher.gone('w1')
+    expect(toMonitor).to.deep.equal([{ kind: 'left', worker: 'w1', jobs: [] }])
+    const w1 = worker('w1')
+    dispatcher.take([deliver(headerOf())])
+    expect(w1).to.deep.equal([])
+  })
+
+  it('survives a broker that is lost while it settles', async () => {
+    const unhandled: unknown[] = []
+    const note = (reason: unknown) => void unhandled.push(reason)
+    process.on('unhandledRejection', note)
+    const { dispatcher, toMonitor, monitor, worker } = desk({
+      settle: async () => {
+        throw new Error('broker is lost')
+      },
+    })
+    monitor()
+    worker('w1')
+    const a = headerOf()
+    dispatcher.take([deliver(a), { ...deliver(headerOf()), body: 'garbage' }, deliver(headerOf())])
+    dispatcher.hearMonitor({ kind: 'verdicts', verdicts: [{ key: key(a), fate: 'ack' }] })
+    dispatcher.abandon()
+    // Node tells of a rejection that nobody handles when the microtasks of a turn are done.
+    await new Promise(setImmediate)
+    process.off('unhandledRejection', note)
+    expect(unhandled).to.deep.equal([])
+    expect(toMonitor).to.deep.equal([{ kind: 'settled', keys: [key(a)] }])
   })
 
   it('has drained when everything that it held is pushed', () => {

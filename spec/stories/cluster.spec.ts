@@ -6,7 +6,6 @@ import { expect } from 'chai'
 import { asyncTask, Client, Cluster, type Options, TaskFailedError } from 'qcluster'
 
 const modules = [join(import.meta.dirname, 'fixtures', 'tasks.mjs')]
-const LINES = /^(\w+\.\w+)/
 
 /** Pids of the processes below this one, by what the log said of them. */
 function processesBelow(pid: number): number[] {
@@ -82,7 +81,7 @@ describe('a cluster of forked processes', function () {
     ])
       cluster.on(event, (record) => {
         events.push(event)
-        const role = LINES.exec(event)?.[1]?.split('.')[0] as string
+        const role = event.split('.')[0] as string
         if ('pid' in record) pids[role] = record.pid as number
       })
     await cluster.start()
@@ -91,6 +90,7 @@ describe('a cluster of forked processes', function () {
   it('says the documented lines in the documented order, and leaves no process', async () => {
     await start()
     const forked = processesBelow(process.pid)
+    expect(forked, 'sentinel, two workers, monitor, scheduler, pusher').to.have.length.of.at.least(6)
     expect(await cluster.stop()).to.equal(true)
     expect(await cluster.stop()).to.equal(false)
     expect(events[0]).to.equal('cluster.starting')

@@ -1,0 +1,166 @@
+import { expect } from 'chai'
+import { type Ended, runKey, type WorkerToMonitor, type WorkerToPusher } from '../../lib/roles/frames.ts'
+import { Runner } from '../../lib/roles/runner.ts'
+import type { LoadedTask } from '../../lib/tasks/load.ts'
+
+const settle = () => new Promise(setImmediate)
+let counter = 0
+
+function job(func: string, { tiny = false, args = '[]', ...limits } = {}) {
+  counter += 1
+  const id = counter.toString(16).padStart(32, '0')
+  return { header: { id, run: 1, attempt: 1, name: 'n', func, enqueuedAt: 1, ...limits }, args, tiny }
+}
+
+/** A runner with peers that write down what they hear, and tasks that end when the spec says so. */
+function desk({ concurrency = 1 } = {}) {
+  const gates: (() => void)[] = []
+  const reports: string[] = []
+  const toMonitor: WorkerToMonitor[] = []
+  const toPusher: WorkerToPusher[] = []
+  const started: string[] = []
+  const task = (
+    func: string,
+    fn: LoadedTask['fn'],
+    definition?: LoadedTask['definition'],
+  ): [string, LoadedTask] => [func, { func, definition, fn }]
+  const runner = new Runner({
+    ...{ worker: 'w1', queue: 'q', concurrency, timeout: null },
+    tasks: new Map([
+      task('quick', (n) => n),
+      task('gated', () => new Promise<void>((resolve) => gates.push(resolve))),
+      task(
+        'limited',
+        () => {
+          throw new Error('no')
+        },
+        { name: 'limited', maxAttempts: 7 },
+      ),
+      task('deaf', () => new Promise((resolve) => setTimeout(resolve, 30)), { name: 'deaf', timeout: 0.01 }),
+    ]),
+    board: { start: (_slot, { taskId }) => void started.push(taskId), finish: () => {}, close: () => {} },
+    report: ({ type }) => void reports.push(type),
+    record: () => {},
+  })
+  const monitor = () =>
+    runner.meetMonitor(
+      (message) => void toMonitor.push(message),
+      () => {},
+    )
+  const pusher = () => runner.meetPusher((message) => void toPusher.push(message))
+  const ended = (): Ended[] =>
+    toMonitor.flatMap((message) => (message.kind === 'ended' ? message.outcomes : []))
+  const finished = () => toPusher.flatMap((message) => (message.kind === 'finished' ? message.runs : []))
+  return { runner, gates, reports, toMonitor, toPusher, started, monitor, pusher, ended, finished }
+}
+
+describe('the runner', () => {
+  it('greets the pusher only when a monitor is there to take outcomes', () => {
+    const { toPusher, monitor, pusher } = desk()
+    pusher()
+    expect(toPusher).to.deep.equal([])
+    monitor()
+    expect(toPusher).to.deep.equal([{ kind: 'hello', worker: 'w1', holds: [] }])
+  })
+
+  it('tells what has ended at once, although a neighbour still runs', async () => {
+    const { runner, monitor, pusher, ended, finished } = desk({ concurrency: 2 })
+    monitor()
+    pusher()
+    runner.take([job('gated'), job('quick', { args: '[3]' })])
+    await settle()
+    expect(ended().map(({ result }) => result)).to.deep.equal(['3'])
+    expect(finished().map(({ func }) => func)).to.deep.equal(['quick'])
+  })
+
+  it('runs no more at a time than it has places', async () => {
+    const { runner, monitor, pusher, started, gates } = desk({ concurrency: 2 })
+    monitor()
+    pusher()
+    const jobs = [job('gated'), job('gated'), job('gated')]
+    runner.take(jobs)
+    await settle()
+    expect(started).to.have.length(2)
+    gates[0]?.()
+    await settle()
+    expect(started).to.deep.equal(jobs.map(({ header }) => header.id))
+  })
+
+  it('keeps every outcome until it is released, and says it again to a new monitor', async () => {
+    const { runner, monitor, pusher, ended, toMonitor } = desk()
+    monitor()
+    pusher()
+    const [a, b] = [job('quick'), job('quick')]
+    runner.take([a, b])
+    await settle()
+    runner.released([runKey(a.header.id, 1)])
+    runner.monitorLeft()
+    toMonitor.length = 0
+    monitor()
+    expect(ended().map(({ taskId }) => taskId)).to.deep.equal([b.header.id])
+  })
+
+  it('forgets what it has not started when its pusher is gone, and tells the next one what it holds', async () => {
+    const { runner, monitor, pusher, gates, started, toPusher } = desk()
+    monitor()
+    pusher()
+    const [a, b] = [job('gated'), job('gated')]
+    runner.take([a, b])
+    runner.pusherLeft()
+    pusher()
+    expect(toPusher.at(-1)).to.deep.equal({ kind: 'hello', worker: 'w1', holds: [runKey(a.header.id, 1)] })
+    await settle()
+    gates[0]?.()
+    await settle()
+    expect(started).to.deep.equal([a.header.id])
+  })
+
+  it('has finished when the pusher has bidden farewell and the monitor has released everything', async () => {
+    const { runner, monitor, pusher, reports, toPusher } = desk()
+    monitor()
+    pusher()
+    runner.pusherLeft()
+    pusher()
+    runner.finish()
+    expect(toPusher.at(-1)?.kind).to.equal('leaving')
+    expect(reports, 'the farewell of a former pusher counts for nothing').to.not.include('runner.finished')
+    const late = job('quick')
+    runner.take([late])
+    runner.bidFarewell()
+    await settle()
+    expect(reports).to.not.include('runner.finished')
+    runner.released([runKey(late.header.id, 1)])
+    expect(reports).to.include('runner.finished')
+  })
+
+  it('applies the limits that a task was defined with to whoever enqueued it by name', async () => {
+    const { runner, monitor, pusher, ended } = desk()
+    monitor()
+    pusher()
+    runner.take([job('limited')])
+    await settle()
+    expect(ended()[0]?.header.maxAttempts).to.equal(7)
+  })
+
+  it('fixes the outcome at the deadline, and tells it when the code has yielded', async () => {
+    const { runner, monitor, pusher, ended, reports } = desk()
+    monitor()
+    pusher()
+    runner.take([job('deaf')])
+    while (!reports.includes('runner.idle')) await settle()
+    expect(ended()[0]).to.include({ success: false })
+    expect(ended()[0]?.result).to.include('Task exceeded maximum timeout value (0.01 seconds)')
+  })
+
+  it('gives back what has not started when it is aborted, without spending an attempt', async () => {
+    const { runner, monitor, pusher, ended } = desk()
+    monitor()
+    pusher()
+    const [a, b] = [job('gated'), job('gated')]
+    runner.take([a, b])
+    runner.abort()
+    expect(ended().map(({ taskId, interrupted }) => [taskId, interrupted])).to.deep.equal([
+      [b.header.id, true],
+    ])
+  })
+})
