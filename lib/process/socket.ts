@@ -220,6 +220,24 @@ export async function connect<TIn extends FrameMessage, TOut extends FrameMessag
   return connection
 }
 
+const NOBODY_THERE = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET'])
+
+/**
+ * Connects to a peer that may be gone by now; undefined then. Whoever follows it is introduced as well.
+ *
+ * @throws The system's error when it fails for any other reason.
+ */
+export async function connectIfThere<TIn extends FrameMessage, TOut extends FrameMessage>(
+  path: string,
+): Promise<FrameSocket<TIn, TOut> | undefined> {
+  try {
+    return await connect<TIn, TOut>(path)
+  } catch (error) {
+    if (NOBODY_THERE.has((error as NodeJS.ErrnoException).code ?? '')) return undefined
+    throw error
+  }
+}
+
 /**
  * Where the socket `name` of a runtime directory is: a file in it, on Windows the named pipe of that file's path.
  *

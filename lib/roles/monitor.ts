@@ -1,6 +1,6 @@
 import { fromCallback, fromPromise } from 'xstate'
 import { monitorMachine, type OutcomesOrder, type OutcomesReport } from '../../machines/monitor.ts'
-import { connect, type FrameSocket, listen, socketPath } from '../process/socket.ts'
+import { connectIfThere, type FrameSocket, listen, socketPath } from '../process/socket.ts'
 import { createStore } from '../stores/index.ts'
 import type { Store } from '../stores/store.ts'
 import { encodeError } from '../tasks/failure.ts'
@@ -75,16 +75,12 @@ function obey(outcomes: Outcomes, order: OutcomesOrder): void {
   }
 }
 
-/** A pusher that is gone before we reach it is followed by another one, which is introduced to us as well. */
 async function attach(outcomes: Outcomes, path: string): Promise<void> {
-  try {
-    const socket = await connect<PusherToMonitor, MonitorToPusher>(path)
-    socket.onMessage((message) => outcomes.hearPusher(message))
-    socket.onClose(() => outcomes.unattend())
-    outcomes.attend((message) => socket.send(message))
-  } catch {
-    outcomes.unattend()
-  }
+  const socket = await connectIfThere<PusherToMonitor, MonitorToPusher>(path)
+  if (!socket) return
+  socket.onMessage((message) => outcomes.hearPusher(message))
+  socket.onClose(() => outcomes.unattend())
+  outcomes.attend((message) => socket.send(message))
 }
 
 function receiveFrom(outcomes: Outcomes, socket: FrameSocket<WorkerToMonitor, MonitorToWorker>): void {

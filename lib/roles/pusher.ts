@@ -71,6 +71,7 @@ export function pusher(role: RoleContext) {
           (error: Error) => sendBack({ type: 'broker.lost', reason: error.message }),
         )
         // Receipts stay good after this: what is held is still pushed, run and settled.
+        // That the consumer never opened, or that the broker went, was reported above.
         return () => void consuming.then((opened) => opened.stop()).catch(() => {})
       }),
       closeBroker: fromPromise<void>(async () => broker?.close()),

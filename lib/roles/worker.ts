@@ -2,7 +2,7 @@ import { fromCallback, fromPromise } from 'xstate'
 import { type RunnerOrder, type RunnerReport, workerMachine } from '../../machines/worker.ts'
 import { Client, configure } from '../client.ts'
 import { boardPath, createBoard } from '../process/board.ts'
-import { connect } from '../process/socket.ts'
+import { connectIfThere } from '../process/socket.ts'
 import { type LoadedTask, loadTasks } from '../tasks/load.ts'
 import type { MonitorToWorker, PusherToWorker, WorkerToMonitor, WorkerToPusher } from './frames.ts'
 import type { RoleContext } from './role.ts'
@@ -42,19 +42,13 @@ export function worker(role: RoleContext) {
 
 type Introduction = Extract<RunnerOrder, { type: 'peer.listening' }>
 
-/** A peer that is gone before we reach it is followed by another one, which is introduced to us as well. */
-async function meet(runner: Runner, { role, socket: path }: Introduction): Promise<void> {
-  try {
-    if (role === 'monitor') await meetMonitor(runner, path)
-    else await meetPusher(runner, path)
-  } catch (error) {
-    if (!['ENOENT', 'ECONNREFUSED', 'ECONNRESET'].includes((error as NodeJS.ErrnoException).code ?? ''))
-      throw error
-  }
+function meet(runner: Runner, { role, socket: path }: Introduction): Promise<void> {
+  return role === 'monitor' ? meetMonitor(runner, path) : meetPusher(runner, path)
 }
 
 async function meetMonitor(runner: Runner, path: string): Promise<void> {
-  const socket = await connect<MonitorToWorker, WorkerToMonitor>(path)
+  const socket = await connectIfThere<MonitorToWorker, WorkerToMonitor>(path)
+  if (!socket) return
   socket.onMessage(({ keys }) => runner.released(keys))
   socket.onClose(() => runner.monitorLeft())
   runner.meetMonitor(
@@ -64,7 +58,8 @@ async function meetMonitor(runner: Runner, path: string): Promise<void> {
 }
 
 async function meetPusher(runner: Runner, path: string): Promise<void> {
-  const socket = await connect<PusherToWorker, WorkerToPusher>(path)
+  const socket = await connectIfThere<PusherToWorker, WorkerToPusher>(path)
+  if (!socket) return
   socket.onMessage((message) => (message.kind === 'jobs' ? runner.take(message.jobs) : runner.bidFarewell()))
   socket.onClose(() => runner.pusherLeft())
   runner.meetPusher((message) => socket.send(message))
