@@ -35,6 +35,8 @@ export interface ResolveOptions {
   readonly file?: string | null
   /** The environment; this process's own. */
   readonly env?: Environment
+  /** Where a user corrects one of the given options. */
+  readonly place?: (name: string) => string
 }
 
 export interface ResolvedConfig {
@@ -63,11 +65,12 @@ export function defineConfig(options: Options): Options {
 
 /**
  * Completes and checks what a user gave. Given options win over the environment (`QCLUSTER_WORKERS`, …), that over the
- * config file, and that over the defaults. Makes the data folder's secret key when no key is given.
+ * config file, and that over the defaults. Makes the data folder's secret key when no key is given. What it has made
+ * already it gives back as it is.
  * @throws {ConfigError} that lists everything that is wrong
  */
 export async function resolveSettings(options: Options = {}, where: ResolveOptions = {}): Promise<Settings> {
-  return (await resolveConfig(options, where)).settings
+  return resolved.has(options) ? (options as Settings) : (await resolveConfig(options, where)).settings
 }
 
 /** Does what {@link resolveSettings} does, and tells where each value came from. */
@@ -79,14 +82,17 @@ export async function resolveConfig(
   const baseDir = resolve(where.baseDir ?? process.cwd())
   const file = where.file === null ? undefined : await loadConfigFile(baseDir, where.file)
   const given = strongest([
-    { origin: 'flag', base: baseDir, values: options, place: () => 'the given options' },
+    { origin: 'flag', base: baseDir, values: options, place: where.place ?? (() => 'the given options') },
     environmentLayer(table, baseDir, where.env ?? process.env),
     ...(file ? [fileLayer(file)] : []),
   ])
   refuseFaults(table, given)
   const values = Object.fromEntries(given.map(({ name, value, layer }) => [name, rooted(name, value, layer)]))
+  const home = file ? dirname(file.path) : baseDir
+  const settings = freeze(await complete(table.optionTable.parse(values), home))
+  resolved.add(settings)
   return {
-    settings: freeze(await complete(table.optionTable.parse(values), file ? dirname(file.path) : baseDir)),
+    settings,
     origins: originsOf(table, given),
     ...(file && { configFile: file.path }),
   }
@@ -116,6 +122,9 @@ export function environmentName(name: OptionName): string {
 const ALIASES: Partial<Record<OptionName, string>> = { name: 'Q_CLUSTER_NAME', logLevel: 'LOG_LEVEL' }
 const CONFIG_FILES = ['qcluster.config.ts', 'qcluster.config.mjs', 'qcluster.config.js']
 const TASK_FILES = ['tasks.ts', 'tasks.js', 'tasks.mjs']
+
+/** Settings that need no second look: they would otherwise be read as options that overrule everything. */
+const resolved = new WeakSet<object>()
 
 type Table = typeof import('./options.ts')
 type Checked = z.output<typeof optionTable>

@@ -27,26 +27,35 @@ const LEVELS = {
 /** Node's timers hold 31 bits of milliseconds; a longer one would fire at once. */
 const LONGEST = 2_147_483
 
-/** Gives a type the words that complete "expected …". */
-const expects = <T extends z.ZodType>(words: string, type: T): T => type.meta({ expects: words })
+/** What an option's value is, for a flag's placeholder. */
+type Kind = 'number' | 'seconds' | 'bytes' | 'flag' | 'text' | 'folder' | 'modules...' | 'json'
 
-const wholeNumber = (least: number) => expects(`a whole number of at least ${least}`, z.int().min(least))
-const seconds = () => expects('a number of seconds, 0 or more', z.number().min(0).max(LONGEST))
-const someSeconds = () => expects('a number of seconds above 0', z.number().positive().max(LONGEST))
-const flag = () => expects('true or false', z.boolean())
-const text = () => expects('a text that is not empty', z.string().min(1))
+/** Gives a type its kind, and the words that complete "expected …". */
+const expects = <T extends z.ZodType>(kind: Kind, words: string, type: T): T =>
+  type.meta({ kind, expects: words })
+
+const wholeNumber = (least: number) =>
+  expects('number', `a whole number of at least ${least}`, z.int().min(least))
+const seconds = () => expects('seconds', 'a number of seconds, 0 or more', z.number().min(0).max(LONGEST))
+const someSeconds = () =>
+  expects('seconds', 'a number of seconds above 0', z.number().positive().max(LONGEST))
+const flag = () => expects('flag', 'true or false', z.boolean())
+const folder = () => expects('folder', 'a text that is not empty', z.string().min(1))
 const oneOf = <const T extends readonly [string, ...string[]]>(...values: T) =>
-  expects(`one of ${values.join(', ')}`, z.enum(values))
+  expects('text', `one of ${values.join(', ')}`, z.enum(values))
 
 const clusterName = expects(
+  'text',
   'a name of 1 to 100 characters, none of them a control character',
   z.string().regex(/^[^\p{C}]{1,100}$/u),
 )
 const secretKey = expects(
+  'text',
   'a text that is not empty, or a list of them',
   z.union([z.string().min(1), z.array(z.string().min(1)).min(1).readonly()]),
 )
 const logLevel = expects(
+  'text',
   'one of debug, info, warn, error, fatal, silent',
   z.enum(Object.keys(LEVELS) as [keyof typeof LEVELS]).transform((name) => LEVELS[name]),
 )
@@ -56,7 +65,7 @@ export const optionTable = z.object({
   name: clusterName
     .default('default')
     .describe('The queue that this cluster serves and that producers enqueue to; part of every signature.'),
-  tasks: expects('a list of module paths', z.array(z.string().min(1)).readonly())
+  tasks: expects('modules...', 'a list of module paths', z.array(z.string().min(1)).readonly())
     .default([])
     .describe(
       'The modules that export the tasks; when empty, `tasks.ts`, `tasks.js` or `tasks.mjs` is looked for.',
@@ -66,6 +75,7 @@ export const optionTable = z.object({
     .describe('Worker processes; by default as many as this machine has processors for us.'),
   concurrency: wholeNumber(1).default(1).describe('Tasks that one worker runs at a time.'),
   timeout: expects(
+    'seconds',
     'a number of seconds above 0, or null for no limit',
     z.number().positive().max(LONGEST).nullable(),
   )
@@ -75,7 +85,7 @@ export const optionTable = z.object({
     .default(1000)
     .describe('The most deliveries the cluster holds in memory; never under workers × concurrency + 1.'),
   grace: seconds().default(25).describe('Seconds that a stop may take before running tasks are aborted.'),
-  guardCycle: expects('a number of seconds above 0 and below 60', z.number().positive().lt(60))
+  guardCycle: expects('seconds', 'a number of seconds above 0 and below 60', z.number().positive().lt(60))
     .default(0.5)
     .describe(
       'Seconds between two looks of the sentinel at the clocks of running tasks, and between two stats.',
@@ -97,7 +107,7 @@ export const optionTable = z.object({
     .describe(
       'Signs packages; of a list the first one signs and all are accepted. By default `secret.key` in the data folder, made when missing.',
     ),
-  dataDir: text()
+  dataDir: folder()
     .default('.qcluster')
     .describe(
       'The folder of queue, results and secret key: beside the config file, else in the working directory.',
@@ -129,6 +139,16 @@ export const optionNames = Object.keys(optionTable.shape) as OptionName[]
 /** The option's one sentence. */
 export function describeOption(name: OptionName): string {
   return optionTable.shape[name].description as string
+}
+
+/** What the option's value is. */
+export function kindOfOption(name: OptionName): Kind {
+  return innermost(optionTable.shape[name]).meta()?.kind as Kind
+}
+
+/** What holds when nobody gives the option; undefined where it may stay out. */
+export function defaultOfOption(name: OptionName): unknown {
+  return optionTable.shape[name].parse(undefined)
 }
 
 /**

@@ -1,0 +1,67 @@
+import { type Command, Option } from 'commander'
+import { type Options, type ResolvedConfig, resolveConfig } from '../config.ts'
+import {
+  defaultOfOption,
+  describeOption,
+  kindOfOption,
+  type OptionName,
+  optionNames,
+  readText,
+} from '../options.ts'
+
+/** What a command line gives, by the names of its flags in camel case. */
+export type Flags = Readonly<Record<string, unknown>>
+
+/** The options that tell a command which queue and which files are meant. */
+export const PLACE: readonly OptionName[] = ['name', 'dataDir']
+
+/** Gives a command flags for options of the table, and `--config-file`. */
+export function addFlags(command: Command, names: readonly OptionName[] = PLACE): Command {
+  for (const flag of names.flatMap(flagsOf)) command.addOption(flag)
+  return command.option('--config-file <path>', 'The config file, when it is not the one of this folder.')
+}
+
+/**
+ * Completes what the flags of {@link addFlags} say with the environment, the config file and the defaults.
+ * @param fixed what the command itself decides
+ * @throws {ConfigError} that lists everything that is wrong
+ */
+export function configOf(flags: Flags, fixed: Options = {}): Promise<ResolvedConfig> {
+  const { configFile } = flags as { configFile?: string }
+  return resolveConfig(
+    { ...optionsOf(flags), ...fixed },
+    { place: (name) => `the flag ${flagName(name)}`, ...(configFile !== undefined && { file: configFile }) },
+  )
+}
+
+/** `dataDir` is `--data-dir`. */
+export function flagName(name: string): string {
+  return `--${kebab(name)}`
+}
+
+const SHORT: Partial<Record<OptionName, string>> = { name: '-n', tasks: '-t', workers: '-w' }
+
+function flagsOf(name: OptionName): Option[] {
+  if (kindOfOption(name) === 'flag') return switchesOf(name)
+  const names = [SHORT[name] ?? [], flagName(name)].flat().join(', ')
+  const flag = new Option(`${names} <${kindOfOption(name)}>`, describeOption(name))
+  // A list is given as several words, which need no reading.
+  return [flag.variadic ? flag : flag.argParser((text) => readText(name, text))]
+}
+
+/** Both, because commander takes a lone `--no-…` for a flag that was given. The help shows the one that changes something. */
+function switchesOf(name: OptionName): Option[] {
+  const [on, off] = [new Option(flagName(name)), new Option(`--no-${kebab(name)}`)]
+  on.description = describeOption(name)
+  off.description = `Not: ${describeOption(name)}`
+  return defaultOfOption(name) ? [on.hideHelp(), off] : [on, off.hideHelp()]
+}
+
+function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+function optionsOf(flags: Flags): Options {
+  const given = optionNames.filter((name) => flags[name] !== undefined)
+  return Object.fromEntries(given.map((name) => [name, flags[name]]))
+}
