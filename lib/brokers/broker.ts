@@ -1,4 +1,4 @@
-/** The port to what is in flight: tasks that wait for a run or have one. */
+/** The port to what is in flight: tasks that wait for a run or have one; and the bus, by which clusters are seen and steered. */
 
 /** One copy of a task on its way. The broker reads the three numbers and never opens the body. */
 export interface Package {
@@ -79,6 +79,31 @@ export interface DeadLetter extends Package {
   readonly diedAt: number
 }
 
+/** An order to clusters over the bus. The broker carries texts and never opens one: who reads them checks their signature. */
+export interface ControlRequest {
+  /** The cluster that is meant; null: every one that listens. */
+  readonly to: string | null
+  readonly body: string
+  /** Milliseconds that answers are waited for; an order that nobody has taken by then is forgotten. */
+  readonly patience: number
+  /** Called with each answer as it comes. True: no other is waited for. Must not throw. */
+  readonly onAnswer: (body: string) => boolean
+}
+
+export interface ListenOptions {
+  readonly clusterId: string
+  /** Called with each order to this cluster or to all. What it resolves with is the answer, undefined is none. Must not reject. */
+  readonly onOrder: (body: string) => Promise<string | undefined>
+  /** Called once when the broker is lost: no order is heard from then on. */
+  readonly onLost: (error: Error) => void
+}
+
+/** Hears the orders to one cluster. */
+export interface Listener {
+  /** Hears no more; answers under way may be lost. */
+  stop(): Promise<void>
+}
+
 /** A broker. All methods reject with a {@link BrokerError} that says what was expected, what was got and what to do. */
 export interface Broker {
   /** Opens the broker, making what it needs. Safe to call again after a loss. */
@@ -101,4 +126,14 @@ export interface Broker {
   deleteQueue(queue: string): Promise<void>
   /** The newest dead letters of a queue first. */
   deadLetters(queue: string, limit?: number): Promise<DeadLetter[]>
+
+  /** Shows a cluster's stat to everybody at this broker, in place of its last one, for `ttl` milliseconds. */
+  publishStat(clusterId: string, body: string, ttl: number): Promise<void>
+  /** Takes a cluster's stat back before its time. */
+  withdrawStat(clusterId: string): Promise<void>
+  /** The stats that are shown now, in no order. May take up to a second to collect. */
+  stats(): Promise<string[]>
+  /** Resolves when the patience is over or the answers suffice, at once where nobody listens. */
+  control(request: ControlRequest): Promise<void>
+  onControl(options: ListenOptions): Promise<Listener>
 }

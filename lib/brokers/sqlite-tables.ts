@@ -52,6 +52,29 @@ export const MIGRATIONS = [
   ) strict;
   create index dead_letters_by_queue on dead_letters (queue);
   `,
+  `
+  create table stats (
+    cluster text primary key,
+    body text not null,
+    shown_at integer not null,
+    ttl integer not null
+  ) strict, without rowid;
+  create table mailboxes (
+    address text primary key,
+    is_cluster integer not null,
+    renewed_at integer not null,
+    doorbell text
+  ) strict, without rowid;
+  create table letters (
+    seq integer primary key,
+    recipient text not null,
+    sender text not null,
+    body text not null,
+    sent_at integer not null,
+    patience integer not null
+  ) strict;
+  create index letters_by_recipient on letters (recipient);
+  `,
 ]
 
 /** A message as it is claimed: seq, due, deliveries, task id, run, attempt, body. */

@@ -5,8 +5,18 @@ import { makeRuntimeDirectory, type RuntimeDirectory } from '../directory.ts'
 import { type Doorbell, hangDoorbell } from '../doorbell.ts'
 import { BrokerError } from '../errors.ts'
 import { type Durability, SqliteFile } from '../sqlite.ts'
-import type { Broker, ConsumeOptions, Consumer, DeadLetter, Enqueued } from './broker.ts'
+import type {
+  Broker,
+  ConsumeOptions,
+  Consumer,
+  ControlRequest,
+  DeadLetter,
+  Enqueued,
+  Listener,
+  ListenOptions,
+} from './broker.ts'
 import { Bells } from './sqlite-bells.ts'
+import { SqliteBus } from './sqlite-bus.ts'
 import { BATCH, releaseAbandoned, type Shared, SqliteConsumer } from './sqlite-consumer.ts'
 import { MIGRATIONS, QueueTables } from './sqlite-tables.ts'
 
@@ -31,6 +41,7 @@ export function sqliteBroker(options: SqliteBrokerOptions): Broker {
 
 class SqliteBroker implements Broker {
   readonly #shared: Shared
+  readonly #bus: SqliteBus
   #directory: RuntimeDirectory | undefined
 
   constructor({
@@ -45,6 +56,7 @@ class SqliteBroker implements Broker {
     const bells = new Bells(file, tables)
     const timing = { pollInterval, leaseTime }
     this.#shared = { file, tables, bells, ...timing, consumers: new Set(), abandoned: new Map() }
+    this.#bus = new SqliteBus(file, (name, onRing) => this.#hangDoorbell(name, onRing))
   }
 
   connect(): Promise<void> {
@@ -53,6 +65,7 @@ class SqliteBroker implements Broker {
 
   async close(): Promise<void> {
     const { file, bells, consumers } = this.#shared
+    await this.#bus.close()
     await Promise.all([...consumers].map((consumer) => consumer.leave()))
     // When it cannot be done, others take over what we held: at once when this process ends, else after the lease time.
     if (file.isOpen) await releaseAbandoned(this.#shared).catch(() => {})
@@ -80,7 +93,7 @@ class SqliteBroker implements Broker {
   async consume(options: ConsumeOptions): Promise<Consumer> {
     await releaseAbandoned(this.#shared)
     const consumer = new SqliteConsumer(options, this.#shared)
-    await consumer.open(await this.#hangDoorbell(consumer))
+    await consumer.open(await this.#hangDoorbell(consumer.name, () => consumer.look()))
     return consumer
   }
 
@@ -118,10 +131,30 @@ class SqliteBroker implements Broker {
     return file.read(() => tables.deadLetters(queue, limit))
   }
 
-  async #hangDoorbell(consumer: SqliteConsumer): Promise<Doorbell> {
+  publishStat(clusterId: string, body: string, ttl: number): Promise<void> {
+    return this.#bus.publishStat(clusterId, body, ttl)
+  }
+
+  withdrawStat(clusterId: string): Promise<void> {
+    return this.#bus.withdrawStat(clusterId)
+  }
+
+  stats(): Promise<string[]> {
+    return this.#bus.stats()
+  }
+
+  control(request: ControlRequest): Promise<void> {
+    return this.#bus.control(request)
+  }
+
+  onControl(options: ListenOptions): Promise<Listener> {
+    return this.#bus.onControl(options)
+  }
+
+  async #hangDoorbell(name: string, onRing: () => void): Promise<Doorbell> {
     try {
       this.#directory ??= makeRuntimeDirectory()
-      return await hangDoorbell(this.#directory.path, consumer.name, () => consumer.look())
+      return await hangDoorbell(this.#directory.path, name, onRing)
     } catch (error) {
       throw new BrokerError(
         `No socket could be made under ${tmpdir()} (${(error as Error).message}): set TMPDIR to a folder that this user can write.`,

@@ -5,8 +5,10 @@ import {
   type BrokerOptions,
   type ConsumeOptions,
   type Consumer,
+  type ControlRequest,
   createBroker,
   type Delivery,
+  type Listener,
   type Settlement,
 } from '../../lib/brokers/index.ts'
 import { BrokerError } from '../../lib/errors.ts'
@@ -400,6 +402,146 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         await churner.kill()
         expect([...new Set(taskIds(await drain(20)))]).to.have.members(ids)
       })
+    })
+
+    describe('showing stats', () => {
+      let cluster: string
+
+      beforeEach(() => {
+        cluster = randomUUID()
+      })
+
+      const isShown = async (body: string, at = broker) => (await at.stats()).includes(body)
+
+      it('shows what a cluster published last to everybody', async () => {
+        const other = await open()
+        await broker.publishStat(cluster, `${cluster} 1`, 60_000)
+        await broker.publishStat(cluster, `${cluster} 2 "Grüße" 🎉`, 60_000)
+        await eventually(() => isShown(`${cluster} 2 "Grüße" 🎉`, other), true)
+        expect(await isShown(`${cluster} 1`, other)).to.equal(false)
+        await broker.withdrawStat(cluster)
+      })
+
+      it('shows the stats of several clusters', async () => {
+        const others = [randomUUID(), randomUUID()]
+        const other = await open()
+        await broker.publishStat(others[0] as string, 'a', 60_000)
+        await other.publishStat(others[1] as string, 'b', 60_000)
+        await eventually(async () => (await isShown('a')) && (await isShown('b')), true)
+        await broker.withdrawStat(others[0] as string)
+        await other.withdrawStat(others[1] as string)
+      })
+
+      it('forgets a stat when its time is over', async () => {
+        await broker.publishStat(cluster, cluster, 300)
+        await eventually(() => isShown(cluster), false)
+      })
+
+      it('forgets a stat that is withdrawn', async () => {
+        await broker.publishStat(cluster, cluster, 60_000)
+        await broker.withdrawStat(cluster)
+        await eventually(() => isShown(cluster), false)
+        await broker.withdrawStat(cluster)
+      })
+
+      it('shows the stat of another process, and forgets it after that one is killed', async () => {
+        const one = start({ do: 'appear', at: place.options, clusterId: cluster, ttl: 1_000 })
+        await one.report()
+        await eventually(() => isShown(`stat of ${cluster}`), true)
+        await one.kill()
+        await eventually(() => isShown(`stat of ${cluster}`), false)
+      }).timeout(10_000)
+    })
+
+    describe('steering clusters', () => {
+      let listeners: Listener[]
+
+      beforeEach(() => {
+        listeners = []
+      })
+      afterEach(async () => {
+        for (const listener of listeners) await listener.stop()
+      })
+
+      /** A cluster that answers every order, by default with its own id. */
+      async function cluster(
+        onOrder: (body: string, clusterId: string) => Promise<string | undefined> = async (_, id) => id,
+        at = broker,
+      ): Promise<string> {
+        const clusterId = randomUUID()
+        const onLost = (error: Error) => {
+          throw error
+        }
+        listeners.push(await at.onControl({ clusterId, onOrder: (body) => onOrder(body, clusterId), onLost }))
+        return clusterId
+      }
+
+      /** The answers to an order, until there are this many. */
+      async function answers(given: Partial<ControlRequest>, count: number, at = broker): Promise<string[]> {
+        const got: string[] = []
+        const onAnswer = (body: string) => got.push(body) >= count
+        await at.control({ to: null, body: 'order', patience: 30_000, onAnswer, ...given })
+        return got
+      }
+
+      it('brings an order to the cluster that is meant, and its answer back', async () => {
+        const heard: string[] = []
+        const note = async (body: string, id: string) => {
+          heard.push(body)
+          return `answer of ${id}`
+        }
+        const to = await cluster(note)
+        await cluster(note)
+        const body = 'Grüße\n"🎉"'
+        expect(await answers({ to, body }, 1)).to.deep.equal([`answer of ${to}`])
+        expect(heard).to.deep.equal([body])
+      })
+
+      it('brings an order to every cluster, at whatever connection', async () => {
+        const other = await open()
+        const ids = [await cluster(), await cluster(undefined, other)]
+        expect(await answers({}, 2, await open())).to.have.members(ids)
+      })
+
+      it('brings each order once, in their order', async () => {
+        const heard: string[] = []
+        const to = await cluster(async (body) => {
+          heard.push(body)
+          return body
+        })
+        const orders = range(20).map((n) => `order ${n}`)
+        for (const body of orders) expect(await answers({ to, body }, 1)).to.deep.equal([body])
+        expect(heard).to.deep.equal(orders)
+      })
+
+      it('keeps the answers to several who ask at once apart', async () => {
+        const to = await cluster(async (body) => `to ${body}`)
+        const asked = range(10).map((n) => answers({ to, body: `${n}` }, 1))
+        expect(await Promise.all(asked)).to.deep.equal(range(10).map((n) => [`to ${n}`]))
+      })
+
+      it('waits no longer than its patience for a cluster that does not answer', async () => {
+        const to = await cluster(async () => undefined)
+        const before = performance.now()
+        expect(await answers({ to, patience: 150 }, 1)).to.deep.equal([])
+        expect(performance.now() - before).to.be.within(145, 5_000)
+      }).timeout(10_000)
+
+      it('does not wait where nobody listens', async () => {
+        expect(await answers({ to: randomUUID() }, 1)).to.deep.equal([])
+        const to = await cluster()
+        await listeners.pop()?.stop()
+        expect(await answers({ to }, 1)).to.deep.equal([])
+      })
+
+      it('steers a cluster in another process', async () => {
+        const clusterId = randomUUID()
+        const one = start({ do: 'appear', at: place.options, clusterId, ttl: 1_000 })
+        await one.report()
+        expect(await answers({ to: clusterId, body: 'order' }, 1)).to.deep.equal([`${clusterId} ORDER`])
+        await one.kill()
+        expect(await answers({ to: clusterId, patience: 200 }, 1)).to.deep.equal([])
+      }).timeout(10_000)
     })
 
     describe('looking after a queue', () => {

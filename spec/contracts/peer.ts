@@ -16,6 +16,8 @@ export type PeerOrder =
   | { readonly do: 'hold'; readonly at: BrokerOptions; readonly queue: string; readonly count: number }
   /** Retry all that comes, again and again. */
   | { readonly do: 'churn'; readonly at: BrokerOptions; readonly queue: string }
+  /** Show a stat again and again, and answer every order with its text in capitals. */
+  | { readonly do: 'appear'; readonly at: BrokerOptions; readonly clusterId: string; readonly ttl: number }
   /** Save outcomes, and end by itself. */
   | { readonly do: 'save'; readonly at: StoreOptions; readonly prefix: string; readonly count: number }
   /** Watch for outcomes, and end by itself. */
@@ -25,6 +27,7 @@ export type PeerReport =
   | { readonly type: 'holding'; readonly taskIds: readonly string[] }
   | { readonly type: 'churned' }
   | { readonly type: 'watching' }
+  | { readonly type: 'appeared' }
   | { readonly type: 'lost'; readonly code: unknown }
 
 const report = (message: PeerReport) => process.send?.(message)
@@ -70,6 +73,21 @@ async function churn({ at, queue }: PeerOrder & { do: 'churn' }): Promise<void> 
   })
 }
 
+async function appear({ at, clusterId, ttl }: PeerOrder & { do: 'appear' }): Promise<void> {
+  const broker = await createBroker(at)
+  await broker.connect()
+  await broker.onControl({
+    clusterId,
+    onOrder: async (body) => `${clusterId} ${body.toUpperCase()}`,
+    onLost: (error) => {
+      throw error
+    },
+  })
+  await broker.publishStat(clusterId, `stat of ${clusterId}`, ttl)
+  setInterval(() => void broker.publishStat(clusterId, `stat of ${clusterId}`, ttl), ttl / 4)
+  report({ type: 'appeared' })
+}
+
 async function save({ at, prefix, count }: PeerOrder & { do: 'save' }): Promise<void> {
   const store = await createStore(at)
   await store.connect()
@@ -95,5 +113,6 @@ const order = JSON.parse(process.argv[2] ?? '') as PeerOrder
 if (order.do === 'enqueue') await enqueue(order)
 if (order.do === 'hold') await hold(order)
 if (order.do === 'churn') await churn(order)
+if (order.do === 'appear') await appear(order)
 if (order.do === 'save') await save(order)
 if (order.do === 'watch') await watch(order)
