@@ -44,7 +44,7 @@ interface Case {
 export class Outcomes {
   readonly #options: OutcomesOptions
   readonly #cases = new Map<RunKey, Case>()
-  readonly #decided = new Map<RunKey, Verdict>()
+  readonly #decided = new Memory<RunKey, Verdict>(REMEMBERED)
   readonly #workers = new Map<string, (message: MonitorToWorker) => void>()
   readonly #buried = new Map<string, Testament>()
   readonly #left = new Map<string, readonly Job[]>()
@@ -202,16 +202,14 @@ export class Outcomes {
       const one = this.#cases.get(key)
       if (!one) continue
       this.#cases.delete(key)
-      if (one.verdict.fate !== 'requeue') this.#remember(key, one.verdict)
-      if (one.worker) released.set(one.worker, [...(released.get(one.worker) ?? []), key])
+      if (one.verdict.fate !== 'requeue') this.#decided.set(key, one.verdict)
+      if (!one.worker) continue
+      const mine = released.get(one.worker)
+      if (mine) mine.push(key)
+      else released.set(one.worker, [key])
     }
     for (const [worker, mine] of released) this.#workers.get(worker)?.({ kind: 'released', keys: mine })
     this.#look()
-  }
-
-  #remember(key: RunKey, verdict: Verdict): void {
-    this.#decided.set(key, verdict)
-    if (this.#decided.size > REMEMBERED) this.#decided.delete(this.#decided.keys().next().value as RunKey)
   }
 
   #say({ ended, verdict }: Case): void {
@@ -358,6 +356,35 @@ export class Outcomes {
     if (!this.#finishing || waits || this.#workers.size > 0 || this.#buried.size > 0) return
     this.#finishing = false
     this.#options.report({ type: 'outcomes.finished' })
+  }
+}
+
+/**
+ * Remembers at least the last `least` entries, in two generations. Deleting the oldest entry of one map each time costs
+ * more than all else that is done to an outcome: its `keys().next()` walks over the holes of those deleted before.
+ */
+class Memory<K, V> {
+  readonly #least: number
+  #young = new Map<K, V>()
+  #old = new Map<K, V>()
+
+  constructor(least: number) {
+    this.#least = least
+  }
+
+  get(key: K): V | undefined {
+    return this.#young.get(key) ?? this.#old.get(key)
+  }
+
+  has(key: K): boolean {
+    return this.#young.has(key) || this.#old.has(key)
+  }
+
+  set(key: K, value: V): void {
+    this.#young.set(key, value)
+    if (this.#young.size < this.#least) return
+    this.#old = this.#young
+    this.#young = new Map()
   }
 }
 
