@@ -12,7 +12,7 @@ import {
   type Verdict,
   type WorkerToPusher,
 } from './frames.ts'
-import { Window } from './window.ts'
+import { Backlog, Window } from './window.ts'
 
 /** Where a run is: waiting here, at a worker, ended and waiting for its verdict, asked about, or left by a dead worker. */
 type Place = 'waiting' | 'worker' | 'ended' | 'asked' | 'unfinished' | 'left'
@@ -33,9 +33,11 @@ interface Held {
 }
 
 interface Seat {
+  readonly worker: string
   readonly send: (message: PusherToWorker) => void
-  /** Unfinished runs, in the order they were sent. */
+  /** Unfinished runs and their task names. */
   readonly jobs: Map<RunKey, string>
+  readonly backlog: Backlog
   leaving: boolean
 }
 
@@ -157,7 +159,7 @@ export class Dispatcher {
   /** A worker has connected; what it says it holds is not dispatched again. */
   seat(worker: string, holds: readonly RunKey[], send: (message: PusherToWorker) => void): void {
     if (this.#gone.has(worker)) return
-    this.#seats.set(worker, { send, jobs: new Map(), leaving: false })
+    this.#seats.set(worker, { worker, send, jobs: new Map(), backlog: new Backlog(), leaving: false })
     for (const key of holds) {
       const known = this.#held.get(key)
       if (known) Object.assign(known, { place: 'ended', worker })
@@ -183,10 +185,18 @@ export class Dispatcher {
   #finished(seat: Seat, runs: Extract<WorkerToPusher, { kind: 'finished' }>['runs']): void {
     for (const { key, func, took } of runs) {
       this.window.learn(func, took)
-      seat.jobs.delete(key)
+      this.#leaveSeat(seat, key)
       const held = this.#held.get(key)
       if (held) held.place = 'ended'
     }
+  }
+
+  /** A run that it held for a former pusher was never counted here. */
+  #leaveSeat({ jobs, backlog }: Seat, key: RunKey): void {
+    const func = jobs.get(key)
+    if (func === undefined) return
+    jobs.delete(key)
+    backlog.remove(func)
   }
 
   /** A worker's connection has ended: what it had left waits for the monitor's word on what it was running. */
@@ -333,13 +343,13 @@ export class Dispatcher {
     const batches = new Map<Seat, Job[]>()
     let sent = 0
     for (const held of this.#waiting) {
-      const [name, seat] = this.#roomFor(this.#job(held).header.func) ?? []
-      if (!name || !seat) break
-      seat.jobs.set(held.key, this.#job(held).header.func)
-      Object.assign(held, { place: 'worker', worker: name })
+      const job = this.#job(held)
+      const seat = this.#roomFor(job.header.func)
+      if (!seat) break
+      this.#assign(held, seat, job)
       const batch = batches.get(seat)
-      if (batch) batch.push(this.#job(held))
-      else batches.set(seat, [this.#job(held)])
+      if (batch) batch.push(job)
+      else batches.set(seat, [job])
       sent += 1
     }
     this.#waiting.splice(0, sent)
@@ -347,13 +357,19 @@ export class Dispatcher {
     if (this.#draining) this.#look()
   }
 
+  #assign(held: Held, seat: Seat, { header: { func } }: Job): void {
+    held.place = 'worker'
+    held.worker = seat.worker
+    seat.jobs.set(held.key, func)
+    seat.backlog.add(func)
+  }
+
   /** The least loaded worker that may get a run of this name. */
-  #roomFor(func: string): [string, Seat] | undefined {
-    let best: [string, Seat] | undefined
-    for (const entry of this.#seats) {
-      const [, seat] = entry
-      if (seat.leaving || (best && seat.jobs.size >= best[1].jobs.size)) continue
-      if (this.window.admits(func, [...seat.jobs.values()], this.#options.concurrency)) best = entry
+  #roomFor(func: string): Seat | undefined {
+    let best: Seat | undefined
+    for (const seat of this.#seats.values()) {
+      if (seat.leaving || (best && seat.backlog.size >= best.backlog.size)) continue
+      if (this.window.admits(func, seat.backlog, this.#options.concurrency)) best = seat
     }
     return best
   }

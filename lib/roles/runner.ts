@@ -145,7 +145,8 @@ export class Runner {
       deadline,
     })
     const ended = await this.#execute(job, abort, timeout)
-    this.#options.board.finish(slot)
+    // What starts next takes this slot of the board at once; a write for each of them is enough.
+    if (this.#waiting.length === 0) this.#options.board.finish(slot)
     this.#running.delete(key)
     this.#freeSlots.push(slot)
     const took = Number(process.hrtime.bigint() - began) / 1e6
@@ -154,7 +155,9 @@ export class Runner {
 
   /** Who enqueues by name does not know the limits that the task was defined with. */
   #withLimits(job: Job): Job {
-    const { timeout, maxAttempts, retry } = this.#options.tasks.get(job.header.func)?.definition ?? {}
+    const definition = this.#options.tasks.get(job.header.func)?.definition
+    if (!definition) return job
+    const { timeout, maxAttempts, retry } = definition
     const limits = {
       ...(timeout !== undefined && { timeout }),
       ...(maxAttempts !== undefined && { maxAttempts }),
@@ -176,8 +179,8 @@ export class Runner {
     try {
       const task = this.#options.tasks.get(job.header.func)
       if (!task) throw new Error(`Function ${job.header.func} is not defined`)
-      const args = (await decode(job.args)) as unknown[]
-      const result = await encode(await task.fn(...args))
+      const args = decode(job.args) as unknown[]
+      const result = encode(await task.fn(...args))
       if (overran) throw new Error('overran')
       return { ...this.#endedOf(job), success: true, result }
     } catch (error) {

@@ -4,6 +4,42 @@ const TINY = 5
 const MOST_AHEAD = 64
 const MOST_WORK = 10
 
+/** The unfinished runs of one worker, counted by task name. */
+export class Backlog {
+  readonly #counts = new Map<string, number>()
+  #size = 0
+  #isFilling = true
+
+  /** How many there are. */
+  get size(): number {
+    return this.#size
+  }
+
+  /** How many there are of each name. */
+  get counts(): ReadonlyMap<string, number> {
+    return this.#counts
+  }
+
+  /** False from the moment that it was full until half of it is done: what is sent ahead then travels in few frames. */
+  get isFilling(): boolean {
+    return this.#isFilling
+  }
+
+  add(func: string): void {
+    this.#size += 1
+    this.#counts.set(func, (this.#counts.get(func) ?? 0) + 1)
+    if (this.#size >= MOST_AHEAD) this.#isFilling = false
+  }
+
+  remove(func: string): void {
+    this.#size -= 1
+    const count = (this.#counts.get(func) ?? 0) - 1
+    if (count > 0) this.#counts.set(func, count)
+    else this.#counts.delete(func)
+    if (this.#size <= MOST_AHEAD / 2) this.#isFilling = true
+  }
+}
+
 /** What the pusher learns of each task name, and what it follows from it for a worker's window. */
 export class Window {
   readonly #averages = new Map<string, number>()
@@ -27,14 +63,19 @@ export class Window {
   }
 
   /** Whether one more run of `func` may be sent to a worker that has these unfinished ones. */
-  admits(func: string, ahead: readonly string[], concurrency: number): boolean {
-    if (ahead.length < concurrency) return true
-    if (ahead.length >= MOST_AHEAD || !this.isTiny(func)) return false
+  admits(func: string, ahead: Backlog, concurrency: number): boolean {
+    if (ahead.size < concurrency) return true
+    return ahead.isFilling && this.isTiny(func) && this.#workOf(ahead) <= MOST_WORK
+  }
+
+  /** Expected milliseconds until these are done; endless when one of them may take long. */
+  #workOf({ counts }: Backlog): number {
     let work = 0
-    for (const name of ahead) {
-      if (!this.isTiny(name)) return false
-      work += this.#averages.get(name) as number
+    for (const [func, count] of counts) {
+      const expected = this.#averages.get(func)
+      if (expected === undefined || expected > TINY) return Number.POSITIVE_INFINITY
+      work += count * expected
     }
-    return work <= MOST_WORK
+    return work
   }
 }
