@@ -30,6 +30,25 @@ export function humanName(hexDigest: string): string {
     .join('-')
 }
 
+/**
+ * A task's human name: that of its id with the bytes dealt out in turn, like cards, to the four segments. An id begins
+ * with the time, so in their own order all ids of one minute would share their first word and half of their second;
+ * dealt out, each word has its share of what is random.
+ *
+ * @param id a task id: 32 hex digits
+ */
+export function taskName(id: string): string {
+  const bytes = Buffer.from(id, 'hex')
+  const dealt = Array.from({ length: SEGMENTS }, (_, i) => bytes.filter((_, at) => at % SEGMENTS === i))
+  return humanName(Buffer.concat(dealt).toString('hex'))
+}
+
+/** The known name that is nearest to a word, for a message about one that is not known. */
+export function nearestName(word: string, known: readonly string[]): string {
+  const distances = known.map((name) => distance(word.toLowerCase(), name.toLowerCase()))
+  return known[distances.indexOf(Math.min(...distances))] as string
+}
+
 const SEGMENTS = 4
 
 /** Each of the equal segments becomes one byte; the last one takes what the division leaves over. */
@@ -42,6 +61,22 @@ function fold(bytes: Buffer): number[] {
 }
 
 const xor = (bytes: Buffer): number => bytes.reduce((folded, byte) => folded ^ byte, 0)
+
+/** Levenshtein's: the letters to change, add or leave out to get from one word to the other. */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, n) => n)
+  for (const [i, letter] of [...from].entries()) row = nextRow(row, i + 1, letter, to)
+  return row[to.length] as number
+}
+
+function nextRow(above: readonly number[], first: number, letter: string, to: string): number[] {
+  const row = [first]
+  for (let j = 0; j < to.length; j++) {
+    const changed = (above[j] as number) + (letter === to[j] ? 0 : 1)
+    row.push(Math.min((above[j + 1] as number) + 1, (row[j] as number) + 1, changed))
+  }
+  return row
+}
 
 /** The word list of humanhash by Zachary Voase, which is in the public domain. Its order is the encoding. */
 const WORDS: readonly string[] = `

@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from 'node:os'
 import { z } from 'zod'
+import { nearestName } from './names.ts'
 
 /** The levels of the log, and the names that other systems give them. */
 const LEVELS = {
@@ -157,7 +158,7 @@ export function defaultOfOption(name: OptionName): unknown {
  */
 export function faultOf(name: string, value: unknown, place: string): string | undefined {
   if (!isOption(name))
-    return `${name}: there is no such option; the nearest one is ${nearestOption(name)}. Correct it in ${place}.`
+    return `${name}: there is no such option; the nearest one is ${nearestName(name, optionNames)}. Correct it in ${place}.`
   const stranger = strangerIn(value, name)
   if (stranger) return notPlain(stranger, place)
   if (optionTable.shape[name].safeParse(value).success) return undefined
@@ -268,25 +269,4 @@ function parseJson(source: string): unknown {
     // Not JSON: then it is one of the other readings.
     return undefined
   }
-}
-
-function nearestOption(name: string): string {
-  const distances = optionNames.map((option) => distance(name.toLowerCase(), option.toLowerCase()))
-  return optionNames[distances.indexOf(Math.min(...distances))] as string
-}
-
-/** Levenshtein's: the letters to change, add or leave out to get from one word to the other. */
-function distance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, n) => n)
-  for (const [i, letter] of [...from].entries()) row = nextRow(row, i + 1, letter, to)
-  return row[to.length] as number
-}
-
-function nextRow(above: readonly number[], first: number, letter: string, to: string): number[] {
-  const row = [first]
-  for (let j = 0; j < to.length; j++) {
-    const changed = (above[j] as number) + (letter === to[j] ? 0 : 1)
-    row.push(Math.min((above[j + 1] as number) + 1, (row[j] as number) + 1, changed))
-  }
-  return row
 }

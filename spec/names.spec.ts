@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { humanName, loadIds, newClusterId, processName } from '../lib/names.ts'
+import { humanName, loadIds, nearestName, newClusterId, processName, taskName } from '../lib/names.ts'
 
 describe('a task’s id', () => {
   it('is a UUID of version 7 without dashes', async () => {
@@ -41,6 +41,27 @@ describe('a human name', () => {
   it('refuses what is no digest', () => {
     for (const text of ['', '0011', '0011223', 'not hexadecimal', '018f-aa-bb-ccdd'])
       expect(() => humanName(text), text).to.throw(TypeError, `got "${text}"`)
+  })
+})
+
+describe('a task’s name', () => {
+  it('is the human name of its id, dealt out to the four words', () => {
+    const id = '000102030405060708090a0b0c0d0e0f'
+    expect(taskName(id)).to.equal(humanName('0004080c0105090d02060a0e03070b0f'))
+  })
+
+  it('differs in each word from those of its neighbours, which share the time with it', async () => {
+    const names = Array.from({ length: 1_000 }, await loadIds()).map((id) => taskName(id).split('-'))
+    for (const place of [0, 1, 2, 3])
+      expect(new Set(names.map((words) => words[place])).size, `word ${place + 1}`).to.be.above(200)
+  })
+})
+
+describe('the nearest name', () => {
+  it('is the one with the fewest letters to change, whatever their case', () => {
+    const known = ['workers', 'timeout', 'maxAttempts', 'group']
+    const nearest = ['wrokers', 'TIME_OUT', 'attempts', 'x'].map((word) => nearestName(word, known))
+    expect(nearest).to.deep.equal(['workers', 'timeout', 'maxAttempts', 'group'])
   })
 })
 

@@ -1,6 +1,6 @@
 import { type Client, defaultClient, type Submission } from '../client.ts'
 import { ConfigError } from '../errors.ts'
-import { humanName, loadIds } from '../names.ts'
+import { loadIds, taskName as nameOf, nearestName } from '../names.ts'
 import type { TaskHeader } from '../package.ts'
 import { encode } from './codec.ts'
 import {
@@ -115,7 +115,7 @@ async function submit(
   ids ??= loadIds()
   const [encoded, newId] = await Promise.all([encode(args, 'args'), ids])
   const id = newId()
-  const header = { id, name: taskName ?? humanName(id), ...choices }
+  const header = { id, name: taskName ?? nameOf(id), ...choices }
   return { header, args: encoded, ...(cluster !== undefined && { queue: cluster }) }
 }
 
@@ -123,20 +123,8 @@ function refuseUnknown(options: object, owner: string): void {
   const unknown = Object.keys(options).find((option) => !(OPTIONS as readonly string[]).includes(option))
   if (unknown !== undefined)
     throw new ConfigError(
-      `${owner} has no option "${unknown}"; the nearest one is ${nearest(unknown)}. Correct or remove it.`,
+      `${owner} has no option "${unknown}"; the nearest one is ${nearestName(unknown, OPTIONS)}. Correct or remove it.`,
     )
-}
-
-/** The option that has the most pairs of letters in common with a word. */
-function nearest(word: string): string {
-  const given = pairsOf(word)
-  const common = (option: string) => pairsOf(option).filter((pair) => given.includes(pair)).length
-  return OPTIONS.toSorted((a, b) => common(b) - common(a))[0] as string
-}
-
-function pairsOf(word: string): string[] {
-  const letters = word.toLowerCase()
-  return [...letters].map((_, start) => letters.slice(start, start + 2))
 }
 
 function checkFlag(what: string, value: unknown): void {
