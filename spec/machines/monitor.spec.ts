@@ -1,0 +1,187 @@
+import { expect } from 'chai'
+import { createActor, fromCallback, fromPromise, SimulatedClock } from 'xstate'
+import {
+  type MonitorEvent,
+  monitorMachine,
+  type OutcomesOrder,
+  type OutcomesReport,
+} from '../../machines/monitor.ts'
+
+const settle = () => new Promise(setImmediate)
+
+/** A monitor with outcomes that write down their orders, on a store that is there or not. */
+function made({ store = async () => {} } = {}) {
+  const clock = new SimulatedClock()
+  const [log, orders, reports]: [string[], OutcomesOrder[], { type: string }[]] = [[], [], []]
+  let opened = 0
+  let failure: unknown
+  let reportEdge: (event: OutcomesReport) => void = () => {}
+  const machine = monitorMachine.provide({
+    actors: {
+      outcomes: fromCallback<OutcomesOrder>(({ sendBack, receive }) => {
+        reportEdge = sendBack
+        receive((order) => void orders.push(order))
+      }),
+      connectStore: fromPromise<void>(() => {
+        opened += 1
+        return store()
+      }),
+    },
+    actions: { announce: (_, { event }) => void log.push(event) },
+  })
+  const actor = createActor(machine, { clock })
+  actor.on('*', (report) => void reports.push(report))
+  actor.subscribe({
+    error: (error) => {
+      failure = error
+    },
+  })
+  actor.start()
+  const running = async () => {
+    await settle()
+    reportEdge({ type: 'outcomes.listening', socket: '/m' })
+  }
+  return {
+    ...{ actor, clock, log, orders, reports, running },
+    send: (...events: readonly MonitorEvent[]) => events.forEach((event) => void actor.send(event)),
+    say: (event: OutcomesReport) => reportEdge(event),
+    value: () => actor.getSnapshot().value,
+    ordered: () => orders.map(({ type }) => type),
+    opened: () => opened,
+    failure: () => failure,
+  }
+}
+
+describe('the monitor machine', () => {
+  it('opens the store, then its socket, and is ready when both are there', async () => {
+    const { value, say, reports, log, ordered } = made()
+    expect(value()).to.deep.equal({ starting: 'connecting' })
+    await settle()
+    expect(value()).to.deep.equal({ starting: 'listening' })
+    expect(reports).to.deep.equal([])
+    say({ type: 'outcomes.listening', socket: '/m' })
+    expect(value()).to.deep.equal({ running: 'connected' })
+    expect(reports).to.deep.equal([{ type: 'process.ready', socket: '/m' }])
+    expect(log).to.deep.equal(['monitor.ready'])
+    expect(ordered()).to.deep.equal(['outcomes.save'])
+  })
+
+  it('fails with the reason when the store cannot be opened at its start', async () => {
+    const reason = new Error('read-only')
+    const { failure, actor } = made({ store: () => Promise.reject(reason) })
+    await settle()
+    expect(actor.getSnapshot().status).to.equal('error')
+    expect(failure()).to.equal(reason)
+  })
+
+  for (const type of ['monitor.stop', 'monitor.abort', 'process.orphaned'] as const)
+    for (const connected of [false, true])
+      it(`leaves at ${type} while it starts${connected ? ' and has its store' : ''}`, async () => {
+        const { send, value, log } = made()
+        if (connected) await settle()
+        send({ type })
+        expect(value()).to.equal('stopped')
+        expect(log).to.deep.equal(['monitor.stopped'])
+      })
+
+  for (const stopping of [false, true])
+    describe(`whose store goes away while it ${stopping ? 'stops' : 'runs'}`, () => {
+      const top = stopping ? 'stopping' : 'running'
+
+      it('opens it again after 0.1, 0.2, 0.4 … seconds, never after more than 5, and then saves', async () => {
+        let away = true
+        let first = true
+        const { running, send, say, value, clock, opened, log, ordered, actor } = made({
+          store: () => {
+            if (first || !away) {
+              first = false
+              return Promise.resolve()
+            }
+            return Promise.reject(new Error('away'))
+          },
+        })
+        await running()
+        if (stopping) send({ type: 'monitor.stop' })
+        say({ type: 'store.lost', reason: 'disk full' })
+        for (const delay of [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]) {
+          expect(value()).to.deep.equal({ [top]: 'reconnecting' })
+          const before = opened()
+          clock.increment(delay - 1)
+          expect(opened(), `after ${delay - 1} ms`).to.equal(before)
+          clock.increment(1)
+          expect(value()).to.deep.equal({ [top]: 'connecting' })
+          await settle()
+        }
+        away = false
+        const saves = ordered().filter((type) => type === 'outcomes.save').length
+        clock.increment(5_000)
+        await settle()
+        expect(value()).to.deep.equal({ [top]: 'connected' })
+        expect(ordered().filter((type) => type === 'outcomes.save')).to.have.length(saves + 1)
+        expect(log.filter((event) => event.startsWith('store.'))).to.deep.equal([
+          'store.lost',
+          'store.connected',
+        ])
+        expect(actor.getSnapshot().context.attempts).to.equal(0)
+      })
+    })
+
+  it('stops when all is saved and settled, in whatever way the store is just then', async () => {
+    for (const wait of [null, 0, 100]) {
+      const { running, send, say, clock, value, ordered, log } = made()
+      await running()
+      if (wait !== null) say({ type: 'store.lost', reason: 'x' })
+      clock.increment(wait ?? 0)
+      send({ type: 'monitor.stop' })
+      expect(ordered()).to.include('outcomes.finish')
+      expect(value()).to.have.property('stopping')
+      say({ type: 'outcomes.finished' })
+      expect(value()).to.equal('stopped')
+      expect(log.at(-1)).to.equal('monitor.stopped')
+    }
+  })
+
+  it('requeues what it cannot save when it is aborted, and goes on until all is settled', async () => {
+    for (const before of [[], [{ type: 'monitor.stop' as const }]]) {
+      const { running, send, say, ordered, value } = made()
+      await running()
+      send(...before, { type: 'monitor.abort' })
+      expect(ordered().at(-1)).to.equal('outcomes.abandon')
+      send({ type: 'monitor.stop' })
+      say({ type: 'outcomes.finished' })
+      expect(value()).to.equal('stopped')
+    }
+  })
+
+  it('outlives the workers when it is orphaned, then stops by itself', async () => {
+    const { running, send, say, value, ordered } = made()
+    await running()
+    send({ type: 'process.orphaned' })
+    expect(value()).to.deep.equal({ running: 'connected' })
+    expect(ordered().at(-1)).to.equal('outcomes.awaitDesertion')
+    say({ type: 'outcomes.deserted' })
+    expect(value()).to.have.property('stopping')
+    say({ type: 'outcomes.finished' })
+    expect(value()).to.equal('stopped')
+  })
+
+  it('hears of peers and of dead workers, and tells what became of them, while it runs and while it stops', async () => {
+    const { running, send, say, orders, reports } = made()
+    const told = [
+      { type: 'peer.listening', role: 'pusher', socket: '/p' },
+      { type: 'worker.buried', worker: 'w', cause: 'crashed', code: 1, signal: null, running: [] },
+    ] as const
+    const answers = [
+      { type: 'worker.drained', worker: 'w' },
+      { type: 'tasks.interrupted', count: 2 },
+    ] as const
+    await running()
+    send(...told)
+    for (const answer of answers) say(answer)
+    send({ type: 'monitor.stop' }, ...told)
+    for (const answer of answers) say(answer)
+    const heard = orders.filter(({ type }) => !type.startsWith('outcomes.'))
+    expect(heard).to.deep.equal([...told, ...told])
+    expect(reports.slice(1)).to.deep.equal([...answers, ...answers])
+  })
+})

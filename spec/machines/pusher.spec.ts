@@ -1,0 +1,247 @@
+import { expect } from 'chai'
+import { createActor, fromCallback, fromPromise, SimulatedClock } from 'xstate'
+import {
+  type DispatcherOrder,
+  type DispatcherReport,
+  type PusherEvent,
+  pusherMachine,
+  reconnectDelay,
+} from '../../machines/pusher.ts'
+
+/** Promises of the machine are settled in microtasks; this lets them all. */
+const settle = () => new Promise(setImmediate)
+
+const JOINED: readonly PusherEvent[] = [
+  { type: 'dispatcher.listening', socket: '/p' },
+  { type: 'pusher.open', workers: ['w1', 'w2'] },
+  { type: 'dispatcher.joined' },
+]
+
+/** A pusher with a dispatcher that writes down its orders, on a broker that is there or not. */
+function made({ broker = async () => {}, closed = async () => {}, consume = () => {} } = {}) {
+  const clock = new SimulatedClock()
+  const [log, orders, reports]: [string[], DispatcherOrder[], { type: string }[]] = [[], [], []]
+  const calls = { connects: 0, consumers: 0, closes: 0 }
+  let reportEdge: (event: DispatcherReport) => void = () => {}
+  const machine = pusherMachine.provide({
+    actors: {
+      dispatcher: fromCallback<DispatcherOrder>(({ sendBack, receive }) => {
+        reportEdge = sendBack
+        receive((order) => void orders.push(order))
+      }),
+      connectBroker: fromPromise<void>(() => {
+        calls.connects += 1
+        return broker()
+      }),
+      deliveries: fromCallback<{ type: string }>(() => {
+        consume()
+        calls.consumers += 1
+        return () => {
+          calls.consumers -= 1
+        }
+      }),
+      closeBroker: fromPromise<void>(() => {
+        calls.closes += 1
+        return closed()
+      }),
+    },
+    actions: { announce: (_, { event }) => void log.push(event) },
+  })
+  const actor = createActor(machine, { clock })
+  actor.on('*', (report) => void reports.push(report))
+  actor.start()
+  const send = (...events: readonly PusherEvent[]) => events.forEach((event) => void actor.send(event))
+  const connect = async () => {
+    send(...JOINED)
+    await settle()
+  }
+  return {
+    ...{ clock, log, orders, reports, calls, actor, send, connect },
+    say: (event: DispatcherReport) => reportEdge(event),
+    value: () => actor.getSnapshot().value,
+    ordered: () => orders.map(({ type }) => type),
+  }
+}
+
+describe('the pusher machine', () => {
+  describe('that starts', () => {
+    it('is ready when its socket listens, and consumes nothing before every sink has said what it holds', async () => {
+      const { send, say, value, calls, orders, reports, log } = made()
+      expect(value()).to.deep.equal({ starting: 'listening' })
+      say({ type: 'dispatcher.listening', socket: '/p' })
+      expect(value()).to.deep.equal({ starting: 'waiting' })
+      expect(reports).to.deep.equal([{ type: 'process.ready', socket: '/p' }])
+      send({ type: 'pusher.open', workers: ['w1', 'w2'] })
+      expect(value()).to.deep.equal({ starting: 'joining' })
+      expect(orders).to.deep.equal([{ type: 'dispatcher.join', workers: ['w1', 'w2'] }])
+      expect(calls.connects).to.equal(0)
+      say({ type: 'dispatcher.joined' })
+      await settle()
+      expect(value()).to.deep.equal({ running: 'connected' })
+      expect(calls).to.include({ connects: 1, consumers: 1 })
+      expect(reports.at(-1)).to.deep.equal({ type: 'pusher.opened' })
+      expect(log).to.deep.equal(['pusher.ready'])
+    })
+
+    for (let stage = 0; stage < JOINED.length; stage += 1)
+      it(`drains without ever consuming when it is stopped after ${stage} steps`, async () => {
+        const { send, value, ordered, calls } = made()
+        send(...JOINED.slice(0, stage), { type: 'pusher.stop' })
+        expect(value()).to.deep.equal({ stopping: 'draining' })
+        expect(ordered().at(-1)).to.equal('dispatcher.drain')
+        send({ type: 'dispatcher.joined' })
+        await settle()
+        expect(calls).to.include({ connects: 0, consumers: 0 })
+      })
+
+    it('leaves at once when it is told to close', () => {
+      const { send, value } = made()
+      send({ type: 'pusher.close' })
+      expect(value()).to.equal('stopped')
+    })
+
+    it('requeues what it holds when it is aborted, and waits for others to leave when it is orphaned', () => {
+      const aborted = made()
+      aborted.send({ type: 'pusher.abort' })
+      expect(aborted.ordered()).to.deep.equal(['dispatcher.abandon', 'dispatcher.drain'])
+      const orphaned = made()
+      orphaned.send({ type: 'process.orphaned' })
+      expect(orphaned.ordered()).to.deep.equal(['dispatcher.awaitDesertion', 'dispatcher.drain'])
+    })
+  })
+
+  describe('whose broker is away', () => {
+    it('tries again after 0.1, 0.2, 0.4 … seconds, and never waits more than 5', async () => {
+      const { connect, clock, calls, value } = made({ broker: () => Promise.reject(new Error('away')) })
+      await connect()
+      for (const delay of [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]) {
+        const before = calls.connects
+        expect(value()).to.deep.equal({ running: 'reconnecting' })
+        clock.increment(delay - 1)
+        expect(calls.connects, `after ${delay - 1} ms`).to.equal(before)
+        clock.increment(1)
+        expect(calls.connects, `after ${delay} ms`).to.equal(before + 1)
+        await settle()
+      }
+      expect([0, 1, 2, 20].map(reconnectDelay)).to.deep.equal([100, 100, 200, 5_000])
+    })
+
+    it('stops consuming, voids its receipts, says why, and starts afresh when the broker is back', async () => {
+      let away = false
+      const { connect, send, clock, calls, value, log, ordered, actor } = made({
+        broker: () => (away ? Promise.reject(new Error('away')) : Promise.resolve()),
+      })
+      await connect()
+      away = true
+      send({ type: 'broker.lost', reason: 'reset' })
+      expect(value()).to.deep.equal({ running: 'reconnecting' })
+      expect(calls.consumers).to.equal(0)
+      expect(ordered().at(-1)).to.equal('dispatcher.void')
+      clock.increment(100)
+      await settle()
+      away = false
+      clock.increment(200)
+      await settle()
+      expect(value()).to.deep.equal({ running: 'connected' })
+      expect(calls).to.include({ connects: 3, consumers: 1 })
+      expect(log).to.deep.equal(['pusher.ready', 'broker.lost', 'broker.connected'])
+      expect(actor.getSnapshot().context.attempts).to.equal(0)
+    })
+
+    it('reconnects also when its consumer throws', async () => {
+      const { connect, value } = made({
+        consume: () => {
+          throw new Error('no such queue')
+        },
+      })
+      await connect()
+      expect(value()).to.deep.equal({ running: 'reconnecting' })
+    })
+
+    it('stops in order also then, and connects to nothing more', async () => {
+      for (const wait of [0, 100]) {
+        const { connect, send, value, clock, calls } = made({
+          broker: () => Promise.reject(new Error('away')),
+        })
+        await connect()
+        clock.increment(wait)
+        send({ type: 'pusher.stop' })
+        expect(value()).to.deep.equal({ stopping: 'draining' })
+        const { connects } = calls
+        clock.increment(60_000)
+        expect(calls.connects).to.equal(connects)
+        send({ type: 'dispatcher.drained' }, { type: 'pusher.close' })
+        await settle()
+        expect(value()).to.equal('stopped')
+      }
+    })
+  })
+
+  describe('that stops', () => {
+    it('stops consuming, pushes what it holds, and keeps its connection open until it is told to close', async () => {
+      const { connect, send, say, value, calls, reports, ordered, log } = made()
+      await connect()
+      send({ type: 'pusher.stop' })
+      expect(calls).to.include({ consumers: 0, closes: 0 })
+      expect(ordered().at(-1)).to.equal('dispatcher.drain')
+      say({ type: 'dispatcher.drained' })
+      expect(value()).to.deep.equal({ stopping: 'settling' })
+      expect(reports.at(-1)).to.deep.equal({ type: 'pusher.drained' })
+      expect(log.at(-1)).to.equal('pusher.drained')
+      expect(calls.closes).to.equal(0)
+      send({ type: 'pusher.close' })
+      expect(value()).to.deep.equal({ stopping: 'closing' })
+      await settle()
+      expect(calls.closes).to.equal(1)
+      expect(value()).to.equal('stopped')
+    })
+
+    it('leaves also when the connection cannot be closed', async () => {
+      const { connect, send, value } = made({ closed: () => Promise.reject(new Error('reset')) })
+      await connect()
+      send({ type: 'pusher.stop' }, { type: 'pusher.close' })
+      await settle()
+      expect(value()).to.equal('stopped')
+    })
+
+    it('requeues what it still holds when it is aborted, whether it stops already or not', async () => {
+      for (const before of [[], [{ type: 'pusher.stop' as const }]]) {
+        const { connect, send, value, ordered } = made()
+        await connect()
+        send(...before, { type: 'pusher.abort' })
+        expect(value()).to.deep.equal({ stopping: 'draining' })
+        expect(ordered()).to.include('dispatcher.abandon').and.to.include('dispatcher.drain')
+      }
+    })
+
+    it('voids its receipts when the broker goes meanwhile', async () => {
+      const { connect, send, ordered, value } = made()
+      await connect()
+      send({ type: 'pusher.stop' }, { type: 'broker.lost', reason: 'reset' })
+      expect(ordered().at(-1)).to.equal('dispatcher.void')
+      expect(value()).to.deep.equal({ stopping: 'draining' })
+    })
+  })
+
+  it('stops by itself when it is orphaned: it leaves when workers and monitor have left', async () => {
+    for (const before of [[], [{ type: 'pusher.stop' as const }]]) {
+      const { connect, send, say, value, ordered } = made()
+      await connect()
+      send(...before, { type: 'process.orphaned' })
+      expect(ordered()).to.include('dispatcher.awaitDesertion')
+      say({ type: 'dispatcher.drained' })
+      say({ type: 'dispatcher.deserted' })
+      await settle()
+      expect(value()).to.equal('stopped')
+    }
+  })
+
+  it('tells its dispatcher in any state which workers are gone', async () => {
+    const { connect, send, orders } = made()
+    const gone = { type: 'worker.gone', worker: 'w1' } as const
+    send(gone)
+    await connect()
+    send(gone, { type: 'pusher.stop' }, gone)
+    expect(orders.filter(({ type }) => type === 'worker.gone')).to.deep.equal([gone, gone, gone])
+  })
+})
