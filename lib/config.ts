@@ -2,10 +2,10 @@
  * Configuration: what a user gives, checked at the door, frozen after. The options themselves stand in one table in
  * lib/options.ts. This is the only file that reads the environment, and it loads no package before it is asked to.
  */
-import { existsSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { dirname, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { z } from 'zod'
+import { type ConfigFile, findFile, loadConfigFile } from './config-file.ts'
 import { ConfigError } from './errors.ts'
 import type { OptionName, optionTable } from './options.ts'
 
@@ -18,7 +18,7 @@ export interface Options extends z.input<typeof optionTable> {}
  * What the cluster goes by: plain JSON, complete and frozen. Times are seconds as in {@link Options}, so that an option
  * means one thing wherever it is read; whoever sets a timer by one multiplies. Paths are absolute.
  */
-export interface Settings extends Readonly<Omit<z.output<typeof optionTable>, 'secretKey'>> {
+export interface Settings extends Readonly<Omit<z.output<typeof optionTable>, 'secretKey' | 'altClusters'>> {
   /** The first one signs, all are accepted. */
   readonly secretKey: readonly string[]
 }
@@ -26,7 +26,7 @@ export interface Settings extends Readonly<Omit<z.output<typeof optionTable>, 's
 export type LogLevel = Settings['logLevel']
 
 /** Where the value of an option came from. */
-export type Origin = 'flag' | 'env' | 'file' | 'default'
+export type Origin = 'flag' | 'env' | 'altClusters' | 'file' | 'default'
 
 export interface ResolveOptions {
   /** Where the config file is looked for, and what relative paths start from; the working directory. */
@@ -46,11 +46,6 @@ export interface ResolvedConfig {
   readonly configFile?: string
 }
 
-export interface ConfigFile {
-  readonly path: string
-  readonly options: Options
-}
-
 /** Seconds from a run's own deadline to the kill of its worker: for a task that heeds its abort signal. */
 export const TIMEOUT_GRACE = 3
 
@@ -64,9 +59,9 @@ export function defineConfig(options: Options): Options {
 }
 
 /**
- * Completes and checks what a user gave. Given options win over the environment (`QCLUSTER_WORKERS`, …), that over the
- * config file, and that over the defaults. Makes the data folder's secret key when no key is given. What it has made
- * already it gives back as it is.
+ * Completes and checks what a user gave. Given options win over the environment (`QCLUSTER_WORKERS`, …), that over
+ * what `altClusters` says for the cluster's name, that over the config file, and that over the defaults. Makes the data
+ * folder's secret key when no key is given. What it has made already it gives back as it is.
  * @throws {ConfigError} that lists everything that is wrong
  */
 export async function resolveSettings(options: Options = {}, where: ResolveOptions = {}): Promise<Settings> {
@@ -81,36 +76,13 @@ export async function resolveConfig(
   const table = await import('./options.ts')
   const baseDir = resolve(where.baseDir ?? process.cwd())
   const file = where.file === null ? undefined : await loadConfigFile(baseDir, where.file)
-  const given = strongest([
-    { origin: 'flag', base: baseDir, values: options, place: where.place ?? (() => 'the given options') },
-    environmentLayer(table, baseDir, where.env ?? process.env),
-    ...(file ? [fileLayer(file)] : []),
-  ])
+  const given = givenBy(layersOf(table, options, { ...where, baseDir }, file))
   refuseFaults(table, given)
   const values = Object.fromEntries(given.map(({ name, value, layer }) => [name, rooted(name, value, layer)]))
   const home = file ? dirname(file.path) : baseDir
   const settings = freeze(await complete(table.optionTable.parse(values), home))
   resolved.add(settings)
-  return {
-    settings,
-    origins: originsOf(table, given),
-    ...(file && { configFile: file.path }),
-  }
-}
-
-/**
- * Loads `qcluster.config.ts`, `.mjs` or `.js` of a folder, or the file that is named.
- * @returns undefined when the folder has none
- * @throws {ConfigError} when a named file is missing, or a file cannot be loaded or exports no options
- */
-export async function loadConfigFile(cwd: string, name?: string): Promise<ConfigFile | undefined> {
-  const path = name === undefined ? findFile(cwd, CONFIG_FILES) : resolve(cwd, name)
-  if (path === undefined) return undefined
-  if (!existsSync(path))
-    throw new ConfigError(
-      `Expected a config file at ${path}, but there is none; correct the path or leave it out.`,
-    )
-  return { path, options: await importOptions(path) }
+  return { settings, origins: originsOf(table, given), ...(file && { configFile: file.path }) }
 }
 
 /** The environment's name of an option: `dataDir` is `QCLUSTER_DATA_DIR`. */
@@ -120,7 +92,6 @@ export function environmentName(name: OptionName): string {
 
 /** Environment variables read beside `QCLUSTER_…`, which wins. */
 const ALIASES: Partial<Record<OptionName, string>> = { name: 'Q_CLUSTER_NAME', logLevel: 'LOG_LEVEL' }
-const CONFIG_FILES = ['qcluster.config.ts', 'qcluster.config.mjs', 'qcluster.config.js']
 const TASK_FILES = ['tasks.ts', 'tasks.js', 'tasks.mjs']
 
 /** Settings that need no second look: they would otherwise be read as options that overrule everything. */
@@ -129,6 +100,8 @@ const resolved = new WeakSet<object>()
 type Table = typeof import('./options.ts')
 type Checked = z.output<typeof optionTable>
 type Environment = Readonly<Record<string, string | undefined>>
+
+type Located = ResolveOptions & { readonly baseDir: string }
 
 /** One source of options. */
 interface Layer {
@@ -146,26 +119,14 @@ interface Given {
   readonly layer: Layer
 }
 
-function findFile(folder: string, names: readonly string[]): string | undefined {
-  return names.map((name) => join(folder, name)).find((path) => existsSync(path))
-}
-
-async function importOptions(path: string): Promise<Options> {
-  const { isPlainObject, kindOf } = await import('./options.ts')
-  const loaded: unknown = await importDefault(path)
-  if (isPlainObject(loaded)) return loaded
-  throw new ConfigError(
-    `Expected ${path} to export its options as default, got ${kindOf(loaded)}; write \`export default defineConfig({ … })\`.`,
-  )
-}
-
-async function importDefault(path: string): Promise<unknown> {
-  try {
-    return (await import(pathToFileURL(path).href)).default
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new ConfigError(`The config file ${path} cannot be loaded: ${reason}; correct it.`, { cause })
-  }
+/** Where options are given, the strongest place first. */
+function layersOf(table: Table, options: Options, where: Located, file: ConfigFile | undefined): Layer[] {
+  const { baseDir, env = process.env, place = () => 'the given options' } = where
+  return [
+    { origin: 'flag', base: baseDir, values: options, place },
+    environmentLayer(table, baseDir, env),
+    ...(file ? [fileLayer(file)] : []),
+  ]
 }
 
 function fileLayer({ path, options }: ConfigFile): Layer {
@@ -186,6 +147,29 @@ function environmentLayer({ optionNames, readText }: Table, base: string, env: E
     ),
     place: (name) => `the environment variable ${variableOf(name as OptionName, env)}`,
   }
+}
+
+/** What is given by these layers and by the alternative cluster that they choose, which counts just before the file. */
+function givenBy(layers: readonly Layer[]): Given[] {
+  const isStronger = ({ origin }: Layer) => origin !== 'file'
+  const chosen = alternativeLayer(strongest(layers))
+  return strongest([...layers.filter(isStronger), ...chosen, ...layers.filter((one) => !isStronger(one))])
+}
+
+/** What `altClusters` says for the name that counts, wherever the two are given. What is wrong with it is told later. */
+function alternativeLayer(given: readonly Given[]): Layer[] {
+  const name = String(given.find((one) => one.name === 'name')?.value ?? 'default')
+  const clusters = given.find((one) => one.name === 'altClusters')
+  if (!clusters || !Object.hasOwn(Object(clusters.value), name)) return []
+  const { base, place } = clusters.layer
+  return [
+    {
+      origin: 'altClusters',
+      base,
+      values: Object((clusters.value as Record<string, unknown>)[name]),
+      place: () => `altClusters.${name} of ${place('altClusters')}`,
+    },
+  ]
 }
 
 /** The variable that counts for an option; one that is set to nothing counts as absent. */
@@ -227,7 +211,7 @@ function absolute(base: string, path: string): string {
 }
 
 /** Fills in what depends on other options, on folders and on the secret's file. */
-async function complete(checked: Checked, home: string): Promise<Settings> {
+async function complete({ altClusters: _, ...checked }: Checked, home: string): Promise<Settings> {
   const dataDir = resolve(home, checked.dataDir)
   return {
     ...checked,

@@ -29,7 +29,7 @@ const LEVELS = {
 const LONGEST = 2_147_483
 
 /** What an option's value is, for a flag's placeholder. */
-type Kind = 'number' | 'seconds' | 'bytes' | 'flag' | 'text' | 'folder' | 'modules...' | 'json'
+type Kind = 'number' | 'seconds' | 'bytes' | 'flag' | 'text' | 'folder' | 'modules...' | 'clusters'
 
 /** Gives a type its kind, and the words that complete "expected …". */
 const expects = <T extends z.ZodType>(kind: Kind, words: string, type: T): T =>
@@ -61,8 +61,10 @@ const logLevel = expects(
   z.enum(Object.keys(LEVELS) as [keyof typeof LEVELS]).transform((name) => LEVELS[name]),
 )
 
-/** Every option a user can give. */
-export const optionTable = z.object({
+/** What an alternative cluster changes: any option but its name, which is its key. */
+export type Overrides = Readonly<Partial<Omit<z.input<typeof ownOptions>, 'name'>>>
+
+const ownOptions = z.object({
   name: clusterName
     .default('default')
     .describe('The queue that this cluster serves and that producers enqueue to; part of every signature.'),
@@ -121,6 +123,14 @@ export const optionTable = z.object({
   handleSignals: flag()
     .default(false)
     .describe('Stop at SIGTERM, SIGINT and SIGHUP, at once at the second, by force at the third.'),
+  compress: flag()
+    .default(false)
+    .describe('Deflate arguments and results of 1,024 characters or more, where that makes them smaller.'),
+  maxPayload: expects('bytes', 'a whole number of bytes, at least 1', z.int().min(1))
+    .default(16_000_000)
+    .describe(
+      'The most bytes that the arguments of a task, or its result, may take as they are sent and kept.',
+    ),
   logLevel: logLevel.default('info').describe('The least level that is logged.'),
   logFormat: oneOf('text', 'json').default('text').describe('Lines for people, or one JSON object a line.'),
   scheduler: flag().default(true).describe('Turn due schedules into tasks.'),
@@ -130,6 +140,21 @@ export const optionTable = z.object({
       'Deaths of processes that no task explains, within restartWindow, before the cluster gives up.',
     ),
   restartWindow: someSeconds().default(30).describe('Seconds within which maxRestarts counts.'),
+})
+
+/** Every option a user can give. */
+export const optionTable = ownOptions.extend({
+  altClusters: expects(
+    'clusters',
+    'an object that gives each name an object of options',
+    z.custom<Readonly<Record<string, Overrides>>>(
+      (value) => isPlainObject(value) && Object.values(value).every(isPlainObject),
+    ),
+  )
+    .default({})
+    .describe(
+      'Options that differ for other names: `{ long: { timeout: 3600 } }` counts where the name is `long`.',
+    ),
 })
 
 export type OptionName = keyof typeof optionTable.shape
@@ -161,9 +186,10 @@ export function faultOf(name: string, value: unknown, place: string): string | u
     return `${name}: there is no such option; the nearest one is ${nearestName(name, optionNames)}. Correct it in ${place}.`
   const stranger = strangerIn(value, name)
   if (stranger) return notPlain(stranger, place)
-  if (optionTable.shape[name].safeParse(value).success) return undefined
+  if (optionTable.shape[name].safeParse(value).success)
+    return name === 'altClusters' ? faultInClusters(value as object, place) : undefined
   // A secret stays out of every message.
-  const got = name === 'secretKey' ? kindOf(value) : show(value)
+  const got = name === 'secretKey' || name === 'altClusters' ? kindOf(value) : show(value)
   return `${name}: expected ${expectationOf(name)}, got ${got}. Correct it in ${place}.`
 }
 
@@ -191,6 +217,22 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
   if (typeof value !== 'object' || value === null) return false
   const prototype = Object.getPrototypeOf(value)
   return prototype === null || prototype === Object.prototype
+}
+
+/** The first fault in the overrides of alternative clusters: of all of them, not only of the one that counts now. */
+function faultInClusters(clusters: object, place: string): string | undefined {
+  return Object.entries(clusters)
+    .flatMap(([cluster, overrides]) =>
+      Object.entries(overrides).map(([name, value]) =>
+        faultOfOverride(name, value, `altClusters.${cluster} of ${place}`),
+      ),
+    )
+    .find((fault) => fault !== undefined)
+}
+
+function faultOfOverride(name: string, value: unknown, place: string): string | undefined {
+  if (name !== 'name' && name !== 'altClusters') return faultOf(name, value, place)
+  return `${name}: an alternative cluster cannot change it; its name is its key. Remove it from ${place}.`
 }
 
 function isOption(name: string): name is OptionName {

@@ -12,7 +12,18 @@ const LAYERS = [
   ['roles', 'process'],
   ['client', 'tasks', 'stat'],
   ['brokers', 'stores', 'package'],
-  ['config', 'options', 'errors', 'logger', 'signing', 'names', 'sqlite', 'doorbell', 'directory'],
+  [
+    'config',
+    'config-file',
+    'options',
+    'errors',
+    'logger',
+    'signing',
+    'names',
+    'sqlite',
+    'doorbell',
+    'directory',
+  ],
 ]
 
 /** Packages and parts of Node that one file keeps to itself. */

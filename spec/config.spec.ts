@@ -8,12 +8,12 @@ import { expect } from 'chai'
 import {
   defineConfig,
   environmentName,
-  loadConfigFile,
   type Options,
   type ResolveOptions,
   resolveConfig,
   resolveSettings,
 } from '../lib/config.ts'
+import { loadConfigFile } from '../lib/config-file.ts'
 import { ConfigError } from '../lib/errors.ts'
 import { describeOption, optionNames } from '../lib/options.ts'
 
@@ -62,6 +62,8 @@ describe('configuration', () => {
         dataDir: join(folder, '.qcluster'),
         durability: 'normal',
         handleSignals: false,
+        compress: false,
+        maxPayload: 16_000_000,
         logLevel: 'info',
         logFormat: 'text',
         scheduler: true,
@@ -123,6 +125,76 @@ describe('configuration', () => {
     it('leaves a value unchecked that a stronger one hides', async () => {
       const settings = await settingsOf({ logLevel: 'warn' }, { env: { LOG_LEVEL: 'chatty' } })
       expect(settings.logLevel).to.equal('warn')
+    })
+  })
+
+  describe('alternative clusters', () => {
+    const FILE = `export default {
+      name: 'short', workers: 4, timeout: 60, tasks: ['jobs.ts'],
+      altClusters: { long: { workers: 1, timeout: 3600, tasks: ['long.ts'] }, mail: { grace: 5 } },
+    }`
+    const resolveAs = async (name: string | undefined, where: ResolveOptions = {}) => {
+      await write('qcluster.config.mjs', FILE)
+      return resolveHere(name === undefined ? {} : { name }, where)
+    }
+
+    it('change options where their name is chosen', async () => {
+      const { settings, origins } = await resolveAs('long')
+      expect(settings).to.include({ name: 'long', workers: 1, timeout: 3600 })
+      expect(settings.tasks).to.deep.equal([join(folder, 'long.ts')])
+      expect(origins).to.include({
+        name: 'flag',
+        workers: 'altClusters',
+        timeout: 'altClusters',
+        grace: 'default',
+      })
+    })
+
+    it('change nothing elsewhere', async () => {
+      expect((await resolveAs(undefined)).settings).to.include({ name: 'short', workers: 4, timeout: 60 })
+    })
+
+    it('are chosen by the environment too, and what it says of other options wins over them', async () => {
+      const { settings } = await resolveAs(undefined, {
+        env: { Q_CLUSTER_NAME: 'long', QCLUSTER_WORKERS: '2' },
+      })
+      expect(settings).to.include({ name: 'long', workers: 2, timeout: 3600 })
+    })
+
+    it('are chosen by a flag rather than by the environment', async () => {
+      const { settings } = await resolveAs('mail', { env: { Q_CLUSTER_NAME: 'long' } })
+      expect(settings).to.include({ name: 'mail', workers: 4, grace: 5 })
+    })
+
+    it('need not have the name that is chosen, nor be there at all', async () => {
+      expect((await resolveAs('other')).settings).to.include({ name: 'other', workers: 4 })
+      expect((await resolveAs('toString')).settings).to.include({ name: 'toString', workers: 4 })
+      expect(await settingsOf({}, { env: { Q_CLUSTER_NAME: 'long' }, file: null })).to.include({
+        name: 'long',
+      })
+    })
+
+    it('are checked all, whichever is chosen', async () => {
+      const refused = (long: object) => refusal({ altClusters: { mail: {}, long } })
+      const place = 'altClusters\\.long of the given options'
+      expect(await refused({ wrokers: 1 })).to.match(new RegExp(`nearest one is workers.*${place}`))
+      expect(await refused({ workers: 0 })).to.match(new RegExp(`workers: expected .*${place}`))
+      expect(await refused({ name: 'x' })).to.match(
+        new RegExp(`name: an alternative cluster cannot .*${place}`),
+      )
+      expect(await refused({ altClusters: {} })).to.match(
+        new RegExp(`altClusters: an alternative .*${place}`),
+      )
+      expect(await refused({ secretKey: ['hush', 1] }))
+        .to.match(/secretKey: expected/)
+        .and.not.contain('hush')
+    })
+
+    it('are an object of objects', async () => {
+      for (const altClusters of [1, ['long'], { long: 'hush' }])
+        expect(await refusal({ altClusters, name: 'long' }))
+          .to.match(/altClusters: expected an object/)
+          .and.not.contain('hush')
     })
   })
 
@@ -218,10 +290,48 @@ describe('configuration', () => {
       )
     })
 
-    it('is refused with its own words when it cannot be loaded', async () => {
-      await write('qcluster.config.mjs', 'throw new Error("no such luck")')
-      expect(await refusal({})).to.match(/qcluster\.config\.mjs cannot be loaded: no such luck/)
-    })
+    for (const [what, name, text, words] of [
+      [
+        'throws',
+        'mjs',
+        'const a = 1\nthrow new Error("no such luck")',
+        /\.mjs cannot be loaded, line 2: no such luck;/,
+      ],
+      [
+        'throws as TypeScript',
+        'ts',
+        '\nconst a: number = null!.b',
+        /\.ts cannot be loaded, line 2: Cannot read/,
+      ],
+      [
+        'is no JavaScript',
+        'mjs',
+        'export default {\n  workers: 1,,\n}',
+        /\.mjs cannot be loaded, line 2: Unexpected token/,
+      ],
+      [
+        'is no TypeScript',
+        'ts',
+        'export default {\n  workers: 1,,\n}',
+        /\.ts cannot be loaded, line 2: Unexpected token/,
+      ],
+      [
+        'throws a text',
+        'mjs',
+        'throw "no such luck"',
+        /cannot be loaded: no such luck; .*`node .*config\.mjs` shows/,
+      ],
+      [
+        'imports what is not there',
+        'mjs',
+        'import "./gone.mjs"',
+        /cannot be loaded: Cannot find module .*gone\.mjs/,
+      ],
+    ] as const)
+      it(`is refused when it ${what}, with the line where there is one`, async () => {
+        await write(`qcluster.config.${name}`, text)
+        expect(await refusal({})).to.match(words)
+      })
 
     it('gets its types from defineConfig', () => {
       const options: Options = { workers: 2 }
