@@ -154,6 +154,27 @@ describe('a client', () => {
       expect(await waiting()).to.equal(0)
     })
 
+    it('sends no argument of 50 MB, and says what to do instead', async () => {
+      const error = await failureOf(untyped('math.add', ['x'.repeat(50_000_000)], { client }))
+
+      expect(error).to.be.instanceOf(SerializationError)
+      expect(error.message).to.equal(
+        'The arguments of "math.add" would take 50000004 bytes, and maxPayload allows 16000000; ' +
+          'pass a reference such as a path or an id, or raise maxPayload.',
+      )
+      expect(await waiting()).to.equal(0)
+    })
+
+    it('deflates long arguments where it is told to', async () => {
+      await using compressing = newClient({}, { compress: true })
+      await untyped('math.add', ['x'.repeat(50_000)], { client: compressing })
+      const [delivery] = await deliveries('default', 1)
+      const { args } = openPackage(delivery as Delivery, 'default', new Signer([secret]))
+
+      expect(args.length).to.be.below(500)
+      expect(decode(args)).to.deep.equal(['x'.repeat(50_000)])
+    })
+
     it('refuses a plain function and says what to do', async () => {
       const error = await failureOf(untyped(function send() {}, [], { client }))
 

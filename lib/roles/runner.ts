@@ -1,7 +1,8 @@
 import type { RunnerReport } from '../../machines/worker.ts'
+import type { Settings } from '../config.ts'
 import { toErrorRecord } from '../errors.ts'
 import type { BoardWriter } from '../process/board.ts'
-import { decode, encode } from '../tasks/codec.ts'
+import { decode, encode, pack } from '../tasks/codec.ts'
 import { encodeError } from '../tasks/failure.ts'
 import type { LoadedTask } from '../tasks/load.ts'
 import {
@@ -21,6 +22,8 @@ export interface RunnerOptions {
   readonly concurrency: number
   /** Seconds, or null for none. */
   readonly timeout: number | null
+  /** What results are packed by. */
+  readonly packing: Pick<Settings, 'compress' | 'maxPayload'>
   readonly report: (event: RunnerReport) => void
   readonly record: (event: string, fields: Record<string, unknown>) => void
 }
@@ -150,7 +153,8 @@ export class Runner {
     this.#running.delete(key)
     this.#freeSlots.push(slot)
     const took = Number(process.hrtime.bigint() - began) / 1e6
-    this.#end(key, { ...ended, startedAt, stoppedAt: Date.now() }, took)
+    // A clock that is set back meanwhile makes no duration negative.
+    this.#end(key, { ...ended, startedAt, stoppedAt: startedAt + Math.round(took) }, took)
   }
 
   /** Who enqueues by name does not know the limits that the task was defined with. */
@@ -180,7 +184,8 @@ export class Runner {
       const task = this.#options.tasks.get(job.header.func)
       if (!task) throw new Error(`Function ${job.header.func} is not defined`)
       const args = decode(job.args) as unknown[]
-      const result = encode(await task.fn(...args))
+      const encoded = encode(await task.fn(...args), 'result')
+      const result = pack(encoded, `The result of "${job.header.func}"`, this.#options.packing)
       if (overran) throw new Error('overran')
       return { ...this.#endedOf(job), success: true, result }
     } catch (error) {

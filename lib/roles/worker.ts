@@ -26,7 +26,7 @@ export function worker(role: RoleContext) {
         const board = createBoard(boardPath(role.directory, name), settings.concurrency)
         const runner = new Runner({
           ...{ worker: name, tasks, board, record, concurrency: settings.concurrency, queue: settings.name },
-          timeout: settings.timeout,
+          ...{ timeout: settings.timeout, packing: settings },
           report: (event: RunnerReport) => sendBack(event),
         })
         receive((order) => {

@@ -2,7 +2,7 @@ import { type Client, defaultClient, type Submission } from '../client.ts'
 import { ConfigError } from '../errors.ts'
 import { loadIds, taskName as nameOf, nearestName } from '../names.ts'
 import type { TaskHeader } from '../package.ts'
-import { encode } from './codec.ts'
+import { encode, pack } from './codec.ts'
 import {
   checkName,
   definitionOf,
@@ -40,7 +40,7 @@ export type EnqueueParameters<TArgs extends unknown[]> = [] extends TArgs
  * @param task what `defineTask` made, or the name of a task: its own, or `<file name without extension>.<export name>`
  * @param args a list of arguments, when the task takes any
  * @returns the task, once the broker has confirmed that it keeps it
- * @throws {SerializationError} when the arguments cannot be encoded; nothing was sent
+ * @throws {SerializationError} when the arguments cannot be encoded, or are too large; nothing was sent
  * @throws {ConfigError} when the task, an option or the configuration is wrong; nothing was sent
  * @throws {BrokerError} when the broker did not confirm: it may have the task, or not
  *
@@ -66,7 +66,7 @@ export async function asyncTask(
   const list = checkArgs(args)
   const choices = choicesOf(calledTask(task), options)
   const { client = defaultClient() } = options
-  const submission = submit(choices, list, options)
+  const submission = submit(client, choices, list, options)
   await client.enqueue([submission])
   return new Task(client, (await submission).header)
 }
@@ -108,15 +108,18 @@ function choicesOf(definition: TaskDefinition, options: EnqueueOptions): Choices
 
 /** Encodes before anything else happens: the caller may change its values as soon as it has called. */
 async function submit(
+  client: Client,
   choices: Choices,
   args: readonly unknown[],
   { taskName, cluster }: EnqueueOptions,
 ): Promise<Submission> {
   ids ??= loadIds()
-  const [encoded, newId] = await Promise.all([encode(args, 'args'), ids])
+  const encoded = encode(args, 'args')
+  const [newId, settings] = await Promise.all([ids, client.settings()])
   const id = newId()
   const header = { id, name: taskName ?? nameOf(id), ...choices }
-  return { header, args: encoded, ...(cluster !== undefined && { queue: cluster }) }
+  const packed = pack(encoded, `The arguments of "${choices.func}"`, settings)
+  return { header, args: packed, ...(cluster !== undefined && { queue: cluster }) }
 }
 
 function refuseUnknown(options: object, owner: string): void {

@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto'
 import { expect } from 'chai'
 import { type Ended, runKey, type WorkerToMonitor, type WorkerToPusher } from '../../lib/roles/frames.ts'
 import { Runner } from '../../lib/roles/runner.ts'
+import { decode } from '../../lib/tasks/codec.ts'
 import type { LoadedTask } from '../../lib/tasks/load.ts'
 
 const settle = () => new Promise(setImmediate)
@@ -25,9 +27,16 @@ function desk({ concurrency = 1 } = {}) {
     definition?: LoadedTask['definition'],
   ): [string, LoadedTask] => [func, { func, definition, fn }]
   const runner = new Runner({
-    ...{ worker: 'w1', queue: 'q', concurrency, timeout: null },
+    ...{
+      worker: 'w1',
+      queue: 'q',
+      concurrency,
+      timeout: null,
+      packing: { compress: true, maxPayload: 2000 },
+    },
     tasks: new Map([
       task('quick', (n) => n),
+      task('symbolic', () => ({ a: Symbol('b') })),
       task('gated', () => new Promise<void>((resolve) => gates.push(resolve))),
       task(
         'limited',
@@ -140,6 +149,33 @@ describe('the runner', () => {
     runner.take([job('limited')])
     await settle()
     expect(ended()[0]?.header.maxAttempts).to.equal(7)
+  })
+
+  it('makes a clear failure of a result that has no text, or too much of it', async () => {
+    const { runner, monitor, pusher, ended } = desk({ concurrency: 2 })
+    monitor()
+    pusher()
+    runner.take([
+      job('symbolic'),
+      job('quick', { args: JSON.stringify([randomBytes(2000).toString('hex')]) }),
+    ])
+    await settle()
+    const [symbolic, large] = ended()
+    expect([symbolic?.success, large?.success]).to.deep.equal([false, false])
+    expect(symbolic?.result).to.contain('result.a is a symbol; expected plain data')
+    expect(large?.result).to.match(
+      /The result of ..quick.. would take \d+ bytes, and maxPayload allows 2000;/,
+    )
+  })
+
+  it('deflates a long result', async () => {
+    const { runner, monitor, pusher, ended } = desk()
+    monitor()
+    pusher()
+    runner.take([job('quick', { args: JSON.stringify(['x'.repeat(5000)]) })])
+    await settle()
+    expect(ended()[0]?.result).to.have.length.below(100)
+    expect(decode(ended()[0]?.result as string)).to.equal('x'.repeat(5000))
   })
 
   it('fixes the outcome at the deadline, and tells it when the code has yielded', async () => {

@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { promisify, types } from 'node:util'
 import { createContext, runInContext } from 'node:vm'
 import { expect } from 'chai'
 import { SerializationError } from '../../lib/errors.ts'
-import { decode, encode } from '../../lib/tasks/codec.ts'
+import { decode, encode, pack } from '../../lib/tasks/codec.ts'
 
 const roundTrip = (value: unknown): unknown => decode(encode(value))
 
@@ -204,10 +205,43 @@ describe('the codec', () => {
       expect(({} as { polluted?: number }).polluted).to.equal(undefined)
     })
 
-    for (const text of ['', 'garbage', '[1,', '~', '~[["Unknown",1],2]', '~[["Buffer",0]]'])
+    for (const text of ['', 'garbage', '[1,', '~', '~[["Unknown",1],2]', '~[["Buffer",0]]', '^', '^AAAA'])
       it(`refuses ${JSON.stringify(text)}`, () => {
         expect(() => decode(text)).to.throw(SerializationError, 'Expected an encoded value, got')
       })
+  })
+
+  describe('when it packs', () => {
+    const packing = { compress: true, maxPayload: 1_000_000 }
+    const long = encode('so on and so forth '.repeat(100))
+    const noise = encode(randomBytes(1000).toString('base64'))
+
+    it('deflates a long text, which is decoded like any other', () => {
+      for (const value of ['ä€😀'.repeat(1000), [new Map([[1n, 'x'.repeat(2000)]])]]) {
+        const packed = pack(encode(value), 'args', packing)
+        expect(packed).to.match(/^\^/)
+        expect(packed.length).to.be.below(encode(value).length / 10)
+        expect(decode(packed)).to.deep.equal(value)
+      }
+    })
+
+    it('leaves a text as it is that is short, or would not get smaller, or when it is not asked to', () => {
+      for (const text of [encode('x'.repeat(1000)), noise]) expect(pack(text, 'args', packing)).to.equal(text)
+      expect(pack(long, 'args', { ...packing, compress: false })).to.equal(long)
+    })
+
+    it('refuses what takes too many bytes, and says how many', () => {
+      const text = encode('€'.repeat(400))
+      expect(pack(text, 'args', { ...packing, maxPayload: 1202 })).to.equal(text)
+      expect(() => pack(text, 'The result of "add"', { ...packing, maxPayload: 1201 })).to.throw(
+        SerializationError,
+        'The result of "add" would take 1202 bytes, and maxPayload allows 1201; pass a reference',
+      )
+    })
+
+    it('counts the bytes that are sent', () => {
+      expect(pack(long, 'args', { ...packing, maxPayload: 1000 })).to.have.length.below(1000)
+    })
   })
 
   it('loads devalue only when a value needs it', async () => {
