@@ -66,6 +66,11 @@ export class StoreError extends QclusterError {
   override readonly exitCode = EXIT.unreachable
 }
 
+/** The store is well, but can never keep this outcome. Let the task return less, or a reference to it. */
+export class OutcomeRefusedError extends QclusterError {
+  readonly code = 'QCLUSTER_OUTCOME_REFUSED'
+}
+
 /** Two processes that should speak the same frames do not. It is a bug, or a stranger on the socket. */
 export class FrameError extends QclusterError {
   readonly code = 'QCLUSTER_FRAME'

@@ -167,6 +167,12 @@ export class SqliteFile {
   }
 }
 
+/** True when the file is well and what was to be written is at fault, by what its error was caused by. */
+export function isValueAtFault({ cause }: Error): boolean {
+  const { code } = (cause ?? {}) as NodeJS.ErrnoException
+  return AT_FAULT.has(primaryCode(cause) ?? code)
+}
+
 /** Rows that one shared transaction touches at most, about 20 ms of work, unless a single work touches more. */
 const MOST_ROWS = 2_000
 
@@ -178,6 +184,9 @@ const CODE = {
   corrupt: 11,
   full: 13,
   cannotOpen: 14,
+  tooBig: 18,
+  constraint: 19,
+  mismatch: 20,
   notADatabase: 26,
 } as const
 /** After these nothing but opening the file again can help. */
@@ -187,6 +196,16 @@ const UNUSABLE = new Set<number | undefined>([
   CODE.corrupt,
   CODE.cannotOpen,
   CODE.notADatabase,
+])
+
+/** After these the same values will never do; Node itself refuses those that SQLite has no type for. */
+const AT_FAULT = new Set<number | string | undefined>([
+  CODE.tooBig,
+  CODE.constraint,
+  CODE.mismatch,
+  'ERR_INVALID_ARG_TYPE',
+  'ERR_INVALID_ARG_VALUE',
+  'ERR_OUT_OF_RANGE',
 ])
 
 interface Job {

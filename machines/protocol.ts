@@ -37,6 +37,10 @@ export interface RunningTask {
   readonly func: string
   /** Milliseconds since the epoch. */
   readonly startedAt: number
+  /** The limits that its failure is judged by, where the task has its own. */
+  readonly maxAttempts?: number
+  /** Seconds. */
+  readonly retry?: number
   /** True when the run was past its own deadline as its process ended. */
   readonly overran: boolean
 }

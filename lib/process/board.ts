@@ -12,7 +12,7 @@ export interface StartedRun {
   readonly taskId: string
   readonly run: number
   readonly attempt: number
-  /** The task's human name, and what it runs; cut where a record has no room for them (192 and 248 bytes). */
+  /** The task's human name, and what it runs; cut where a record has no room for them (176 and 248 bytes). */
   readonly name: string
   readonly func: string
   /** When it started: milliseconds since the epoch, for people. */
@@ -21,6 +21,13 @@ export interface StartedRun {
   readonly startedNs: bigint
   /** When it must have ended, in nanoseconds; 0n for never. */
   readonly deadline: bigint
+  /**
+   * What its failure is judged by, where it has limits of its own (NaN in a record where not): who judges the runs of a
+   * dead worker does not know the task, nor, when the pusher died as well, the package.
+   */
+  readonly maxAttempts?: number
+  /** Seconds. */
+  readonly retry?: number
 }
 
 /** A run that a board shows. */
@@ -65,14 +72,16 @@ const AT = {
   startedAt: 32,
   startedNs: 40,
   deadline: 48,
-  name: 56,
+  maxAttempts: 56,
+  retry: 64,
+  name: 72,
   func: 248,
   checksum: 504,
   endSequence: 508,
 } as const
 
 /** Less than 256: the lengths have one byte each. */
-const NAME_ROOM = 192
+const NAME_ROOM = 176
 const FUNC_ROOM = 248
 const IDLE = 0
 const RUNNING = 1
@@ -126,6 +135,8 @@ class RecordWriter implements BoardWriter {
     record.writeDoubleLE(run.startedAt, AT.startedAt)
     record.writeBigUInt64LE(run.startedNs, AT.startedNs)
     record.writeBigUInt64LE(run.deadline, AT.deadline)
+    record.writeDoubleLE(run.maxAttempts ?? NaN, AT.maxAttempts)
+    record.writeDoubleLE(run.retry ?? NaN, AT.retry)
     // `write` never leaves half a character.
     record[AT.nameLength] = record.write(run.name, AT.name, NAME_ROOM)
     record[AT.funcLength] = record.write(run.func, AT.func, FUNC_ROOM)
@@ -224,7 +235,11 @@ function pause(): void {
 }
 
 function decode(slot: number, record: Buffer): RunningRecord {
+  const maxAttempts = record.readDoubleLE(AT.maxAttempts)
+  const retry = record.readDoubleLE(AT.retry)
   return {
+    ...(!Number.isNaN(maxAttempts) && { maxAttempts }),
+    ...(!Number.isNaN(retry) && { retry }),
     slot,
     taskId: record.toString('hex', AT.taskId, AT.taskId + 16),
     run: record.readUInt32LE(AT.run),

@@ -106,7 +106,8 @@ export class Dispatcher {
 
   /** Without a monitor nobody answers; the next one is asked for all of them. */
   #ask(asked: readonly Held[], unfinished: readonly Held[]): void {
-    if (asked.length > 0) this.#monitor?.({ kind: 'lookup', keys: asked.map(({ key }) => key) })
+    if (asked.length > 0)
+      this.#monitor?.({ kind: 'lookup', headers: asked.map((held) => this.#job(held).header) })
     if (unfinished.length > 0)
       this.#monitor?.({ kind: 'unfinished', jobs: unfinished.map((held) => this.#job(held)) })
   }
@@ -391,9 +392,9 @@ export class Dispatcher {
     this.#look()
   }
 
-  /** Gives back what no worker has. */
+  /** Gives back what no worker has; whether the monitor will ever answer for a run is not waited for. */
   abandon(): void {
-    const given = this.#waiting.splice(0)
+    const given = [...this.#waiting.splice(0), ...this.#heldAt('asked'), ...this.#heldAt('unfinished')]
     for (const held of given) this.#held.delete(held.key)
     void this.#handOver(
       given.flatMap(({ receipt }) => (receipt ? [{ type: 'requeue', receipt } as const] : [])),

@@ -65,6 +65,6 @@ export type PusherToMonitor =
   /** A worker's connection has ended with these runs unfinished. */
   | { readonly kind: 'left'; readonly worker: string; readonly jobs: readonly Job[] }
   /** Redelivered: have these been decided? */
-  | { readonly kind: 'lookup'; readonly keys: readonly RunKey[] }
+  | { readonly kind: 'lookup'; readonly headers: readonly TaskHeader[] }
   /** Handed out too often without an outcome. */
   | { readonly kind: 'unfinished'; readonly jobs: readonly Job[] }

@@ -1,5 +1,6 @@
 import type { OutcomesReport } from '../../machines/monitor.ts'
-import type { RunningTask, Testament } from '../../machines/protocol.ts'
+import type { Testament } from '../../machines/protocol.ts'
+import { OutcomeRefusedError } from '../errors.ts'
 import type { TaskHeader } from '../package.ts'
 import type { Outcome, Store } from '../stores/store.ts'
 import {
@@ -12,27 +13,23 @@ import {
   runKey,
   type Verdict,
 } from './frames.ts'
+import { outcomeOfDead, outcomeOfRefused, outcomeOfUnfinished, type Scene } from './postmortem.ts'
+import { type Defaults, verdictInStore, verdictOn } from './verdict.ts'
 
 /** Outcomes in one transaction. */
 const BATCH = 500
 /** Decided runs that are remembered for the redeliveries of a lost broker connection. */
 const REMEMBERED = 10_000
 
-export interface OutcomesOptions {
+export interface OutcomesOptions extends Scene, Defaults {
   readonly store: Pick<Store, 'save' | 'decisions'>
-  readonly queue: string
-  readonly maxAttempts: number
-  /** Milliseconds before the next attempt. */
-  readonly retry: number
   readonly report: (event: OutcomesReport) => void
   readonly record: (event: string, fields: Record<string, unknown>) => void
-  /** Encodes a failure that no worker could encode. */
-  readonly encodeFailure: (message: string) => string
 }
 
 interface Case {
-  readonly ended: Ended
-  readonly verdict: Verdict
+  ended: Ended
+  verdict: Verdict
   saved: boolean
   worker: string | null
 }
@@ -51,8 +48,11 @@ export class Outcomes {
   /** Dead workers whose runs have a case that is not saved yet. */
   readonly #mourned = new Map<string, readonly RunKey[]>()
   #unsaved: Case[] = []
+  /** Redelivered runs that the pusher asks about, until they are answered. */
+  #asked: TaskHeader[] = []
   #pusher: ((message: MonitorToPusher) => void) | null = null
   #saving = false
+  #looking = false
   #connected = false
   #finishing = false
   #abandoned = false
@@ -103,6 +103,7 @@ export class Outcomes {
   /** Without a pusher nobody can say what a dead worker had left; its redeliveries will find what is decided. */
   unattend(): void {
     this.#pusher = null
+    this.#asked = []
     for (const worker of [...this.#buried.keys()]) this.#mourn(worker)
     if (this.#finishing) this.#look()
   }
@@ -117,41 +118,35 @@ export class Outcomes {
         this.#mourn(message.worker)
         break
       case 'lookup':
-        void this.#lookUp(message.keys)
+        this.#asked.push(...message.headers)
+        this.#answer()
         break
       case 'unfinished':
-        for (const job of message.jobs)
-          this.#open(
-            this.#lost(job.header, job.args, 'Task never finished: it was handed out too often'),
-            null,
-          )
+        for (const job of message.jobs) this.#giveUp(job)
         this.#pump()
     }
   }
 
   // ---- a case, from its opening to its release
 
-  #open(ended: Ended, worker: string | null): void {
-    const key = runKey(ended.taskId, ended.run)
-    const one: Case = { ended, verdict: this.#decide(key, ended), saved: false, worker }
-    this.#cases.set(key, one)
+  #open(ended: Ended, worker: string | null, verdict = verdictOn(ended, this.#options)): void {
+    const one: Case = { ended, verdict, saved: false, worker }
+    this.#cases.set(verdict.key, one)
     this.#unsaved.push(one)
   }
 
-  /** Saved → acknowledge; failed with attempts left → retry; cut short or never started → requeue; else a dead letter. */
-  #decide(key: RunKey, { success, interrupted, header, attempt }: Ended): Verdict {
-    if (interrupted) return { key, fate: 'requeue' }
-    if (success) return { key, fate: 'ack' }
-    const most = header.maxAttempts ?? this.#options.maxAttempts
-    if (most > 0 && attempt >= most)
-      return { key, fate: 'deadLetter', reason: `failed ${attempt} of ${most} attempts` }
-    const delay = header.retry === undefined ? this.#options.retry : header.retry * 1000
-    return { key, fate: 'retry', delay, reason: `attempt ${attempt} failed` }
+  /** Attempts are for tasks that end; this one seems to take with it whatever runs it. */
+  #giveUp(job: Job): void {
+    const reason = 'never finished'
+    const key = runKey(job.header.id, job.header.run)
+    this.#open(outcomeOfUnfinished(job, this.#options), null, { key, fate: 'deadLetter', reason })
   }
 
+  /** The store is there. */
   save(): void {
     this.#connected = true
     this.#pump()
+    this.#answer()
   }
 
   #pump(): void {
@@ -160,23 +155,55 @@ export class Outcomes {
     const batch = this.#unsaved.splice(0, BATCH)
     void this.#saveBatch(batch).then(
       () => this.#saved(batch),
-      (error: Error) => this.#storeLost(batch, error),
+      (error: Error) => this.#notSaved(batch, error),
     )
   }
 
   async #saveBatch(batch: readonly Case[]): Promise<void> {
-    const outcomes = batch.flatMap(({ ended, verdict }) =>
-      isSaved(ended, verdict) ? [toOutcome(ended, verdict)] : [],
-    )
+    try {
+      await this.#hand(batch)
+    } catch (error) {
+      if (!(error instanceof OutcomeRefusedError)) throw error
+      await Promise.all(batch.map((one) => this.#saveAlone(one)))
+    }
+  }
+
+  /** What the store refuses must not hold up the others: it becomes a failure that says so. */
+  async #saveAlone(one: Case): Promise<void> {
+    const refused = await this.#refusal(one)
+    if (!refused) return
+    one.ended = outcomeOfRefused(one.ended, refused.message, this.#options)
+    one.verdict = verdictOn(one.ended, this.#options)
+    // Should not even this be kept, then the log and the dead letter tell of it.
+    await this.#refusal(one)
+  }
+
+  async #refusal(one: Case): Promise<OutcomeRefusedError | undefined> {
+    try {
+      await this.#hand([one])
+      return undefined
+    } catch (error) {
+      if (error instanceof OutcomeRefusedError) return error
+      throw error
+    }
+  }
+
+  async #hand(batch: readonly Case[]): Promise<void> {
+    const outcomes = batch.filter(isKept).map(toOutcome)
     if (outcomes.length > 0) await this.#options.store.save(outcomes)
   }
 
-  #storeLost(batch: Case[], error: Error): void {
+  #notSaved(batch: readonly Case[], error: Error): void {
     this.#saving = false
-    this.#connected = false
     this.#unsaved = [...batch, ...this.#unsaved]
+    this.#storeLost(error)
     if (this.#abandoned) this.abandon()
-    else this.#options.report({ type: 'store.lost', reason: error.message })
+  }
+
+  #storeLost(error: Error): void {
+    if (!this.#connected) return
+    this.#connected = false
+    this.#options.report({ type: 'store.lost', reason: error.message })
   }
 
   #saved(batch: readonly Case[]): void {
@@ -220,43 +247,53 @@ export class Outcomes {
       this.#options.record('task.interrupted', fields)
     } else if (success) this.#options.record('task.finished', fields)
     else this.#options.record('task.failed', { ...fields, error: JSON.parse(result) })
+    if (verdict.fate === 'retry')
+      this.#options.record('task.retrying', { ...fields, delay: verdict.delay ?? 0 })
     if (verdict.fate === 'deadLetter')
-      this.#options.record('task.dead', { ...fields, reason: verdict.reason })
+      this.#options.record('task.dead', { ...fields, reason: verdict.reason ?? '' })
   }
 
   // ---- redeliveries
 
-  async #lookUp(keys: readonly RunKey[]): Promise<void> {
-    const open = keys.filter((key) => !this.#cases.has(key))
-    const remembered = open.flatMap((key) => this.#decided.get(key) ?? [])
-    const rest = open.filter((key) => !this.#decided.has(key))
-    try {
-      const verdicts = [...remembered, ...(await this.#stored(rest))]
-      const decided = new Set(verdicts.map(({ key }) => key))
-      this.#pusher?.({ kind: 'verdicts', verdicts })
-      this.#pusher?.({ kind: 'unknown', keys: rest.filter((key) => !decided.has(key)) })
-    } catch (error) {
-      this.#connected = false
-      this.#options.report({ type: 'store.lost', reason: (error as Error).message })
-      setTimeout(() => void this.#lookUp(keys), 1_000).unref()
-    }
+  #answer(): void {
+    if (this.#looking || !this.#connected || this.#asked.length === 0) return
+    this.#looking = true
+    const headers = this.#asked.splice(0)
+    void this.#lookUp(headers).then(
+      () => this.#answered(),
+      (error: Error) => this.#notAnswered(headers, error),
+    )
   }
 
-  /** A later run or a success in the store means that this run's fate was carried out long ago. */
-  async #stored(keys: readonly RunKey[]): Promise<Verdict[]> {
-    if (keys.length === 0) return []
-    const decisions = new Map(
-      (await this.#options.store.decisions(keys.map(taskIdOf))).map((one) => [one.taskId, one]),
-    )
-    return keys.flatMap((key): Verdict[] => {
-      const decision = decisions.get(taskIdOf(key))
-      const run = Number(key.slice(key.indexOf('/') + 1))
-      if (!decision || decision.run < run) return []
-      if (decision.success || decision.run > run) return [{ key, fate: 'ack' }]
-      return [
-        { key, fate: decision.fate, delay: this.#options.retry, reason: 'its outcome was saved before' },
-      ]
-    })
+  #answered(): void {
+    this.#looking = false
+    this.#answer()
+  }
+
+  #notAnswered(headers: readonly TaskHeader[], error: Error): void {
+    this.#looking = false
+    this.#asked.unshift(...headers)
+    this.#storeLost(error)
+  }
+
+  /** A run with an open case is not answered: its verdict comes when it is saved. */
+  async #lookUp(headers: readonly TaskHeader[]): Promise<void> {
+    const rest = headers.filter((header) => !this.#decided.has(keyOf(header)))
+    const verdicts = [
+      ...headers.flatMap((header) => this.#decided.get(keyOf(header)) ?? []),
+      ...(await this.#stored(rest)),
+    ]
+    const decided = new Set(verdicts.map(({ key }) => key))
+    this.#pusher?.({ kind: 'verdicts', verdicts: verdicts.filter(({ key }) => !this.#cases.has(key)) })
+    const unknown = rest.map(keyOf).filter((key) => !decided.has(key) && !this.#cases.has(key))
+    this.#pusher?.({ kind: 'unknown', keys: unknown })
+  }
+
+  async #stored(headers: readonly TaskHeader[]): Promise<Verdict[]> {
+    if (headers.length === 0) return []
+    const found = await this.#options.store.decisions(headers.map(({ id }) => id))
+    const decisions = new Map(found.map((one) => [one.taskId, one]))
+    return headers.flatMap((header) => verdictInStore(header, decisions.get(header.id), this.#options) ?? [])
   }
 
   // ---- the dead
@@ -268,44 +305,16 @@ export class Outcomes {
     if (!testament || this.#workers.has(worker) || (!left && this.#pusher)) return
     this.#buried.delete(worker)
     this.#left.delete(worker)
-    const jobs = new Map((left ?? []).map((job) => [runKey(job.header.id, job.header.run), job]))
+    const jobs = new Map((left ?? []).map((job) => [keyOf(job.header), job]))
     const keys = testament.running.map((task) => runKey(task.taskId, task.run))
-    for (const task of testament.running)
-      this.#openLost(testament, task, jobs.get(runKey(task.taskId, task.run)))
+    for (const [i, task] of testament.running.entries()) {
+      const key = keys[i] as RunKey
+      if (this.#cases.has(key) || this.#decided.has(key)) continue
+      this.#open(outcomeOfDead(testament, task, jobs.get(key), this.#options), null)
+    }
     this.#mourned.set(worker, keys)
     this.#pump()
     if (keys.every((key) => this.#isSaved(key))) this.#drained(worker)
-  }
-
-  #openLost(testament: Testament, task: RunningTask, job: Job | undefined): void {
-    const key = runKey(task.taskId, task.run)
-    if (this.#cases.has(key) || this.#decided.has(key)) return
-    const header: TaskHeader = job?.header ?? headerOf(task)
-    const interrupted = testament.cause === 'shutdown' || (testament.cause === 'timedOut' && !task.overran)
-    const ended = this.#lost(header, job?.args ?? '[]', lastWords(testament, task), task.startedAt)
-    this.#open({ ...ended, interrupted }, null)
-  }
-
-  #lost(header: TaskHeader, args: string, message: string, startedAt = Date.now()): Ended {
-    const { id, run, attempt, name, func, group, enqueuedAt } = header
-    return {
-      ...{
-        taskId: id,
-        run,
-        attempt,
-        name,
-        func,
-        args,
-        header,
-        enqueuedAt,
-        startedAt,
-        cluster: this.#options.queue,
-      },
-      ...(group !== undefined && { group }),
-      stoppedAt: Date.now(),
-      success: false,
-      result: this.#options.encodeFailure(message),
-    }
   }
 
   #drained(worker: string): void {
@@ -388,25 +397,14 @@ class Memory<K, V> {
   }
 }
 
-const taskIdOf = (key: RunKey): string => key.slice(0, key.indexOf('/'))
+const keyOf = ({ id, run }: TaskHeader): RunKey => runKey(id, run)
 
-function isSaved({ success, header }: Ended, { fate }: Verdict): boolean {
-  return fate !== 'requeue' && !(success && header.save === false)
+/** A requeue is no outcome, and who wants no success saved has none kept. */
+function isKept({ ended, verdict }: Case): boolean {
+  return verdict.fate !== 'requeue' && !(ended.success && ended.header.save === false)
 }
 
-function toOutcome(
-  { header: _header, interrupted: _interrupted, ...outcome }: Ended,
-  verdict: Verdict,
-): Outcome {
+function toOutcome({ ended, verdict }: Case): Outcome {
+  const { header: _header, interrupted: _interrupted, ...outcome } = ended
   return { ...outcome, fate: verdict.fate as Outcome['fate'] }
-}
-
-function headerOf({ taskId, run, attempt, name, func, startedAt }: RunningTask): TaskHeader {
-  return { id: taskId, run, attempt, name, func, enqueuedAt: startedAt }
-}
-
-function lastWords({ cause, code, signal }: Testament, task: RunningTask): string {
-  if (cause === 'timedOut' && task.overran)
-    return 'Task exceeded maximum timeout value; its worker process was killed'
-  return `Worker process died while running the task (${signal ? `signal ${signal}` : `exit code ${code}`})`
 }

@@ -146,6 +146,8 @@ export class Runner {
       startedAt,
       startedNs: began,
       deadline,
+      ...(header.maxAttempts !== undefined && { maxAttempts: header.maxAttempts }),
+      ...(header.retry !== undefined && { retry: header.retry }),
     })
     const ended = await this.#execute(job, abort, timeout)
     // What starts next takes this slot of the board at once; a write for each of them is enough.

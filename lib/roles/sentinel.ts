@@ -81,8 +81,8 @@ async function overdueWorkers(directory: string): Promise<string[]> {
 /** What a dead worker was running. Its board is read once more and then removed: it belongs to one incarnation. */
 async function lastWords(directory: string, worker: string): Promise<RunningTask[]> {
   const running = readBoard(directory, worker).map((record): RunningTask => {
-    const { taskId, run, attempt, name, func, startedAt } = record
-    return { taskId, run, attempt, name, func, startedAt, overran: isOverdue(record) }
+    const { slot: _slot, startedNs: _startedNs, deadline: _deadline, ...task } = record
+    return { ...task, overran: isOverdue(record) }
   })
   await rm(boardPath(directory, worker), { force: true })
   return running

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { makeRuntimeDirectory, type RuntimeDirectory } from '../directory.ts'
 import { type Doorbell, hangDoorbell, Ringer } from '../doorbell.ts'
-import { StoreError } from '../errors.ts'
-import { type Durability, SqliteFile } from '../sqlite.ts'
+import { OutcomeRefusedError, StoreError } from '../errors.ts'
+import { type Durability, isValueAtFault, SqliteFile } from '../sqlite.ts'
 import type { Decision, Fate, Outcome, Store, TaskRecord } from './store.ts'
 
 export interface SqliteStoreOptions {
@@ -51,10 +51,7 @@ class SqliteStore implements Store {
   }
 
   async save(outcomes: readonly Outcome[]): Promise<void> {
-    const watchers = await this.#file.write(() => {
-      for (const outcome of outcomes) this.#upsert(outcome)
-      return this.#file.all<{ doorbell: string }>('select doorbell from watchers')
-    }, outcomes.length)
+    const watchers = await this.#keep(outcomes)
     if (watchers.length === 0) return
     const notes = announce(outcomes)
     for (const { doorbell } of watchers) for (const note of notes) this.#ringer.ring(doorbell, note)
@@ -99,6 +96,17 @@ class SqliteStore implements Store {
     )
     const count = (success: number) => rows.find((row) => row.success === success)?.count ?? 0
     return { successes: count(1), failures: count(0) }
+  }
+
+  async #keep(outcomes: readonly Outcome[]): Promise<{ doorbell: string }[]> {
+    try {
+      return await this.#file.write(() => {
+        for (const outcome of outcomes) this.#upsert(outcome)
+        return this.#file.all<{ doorbell: string }>('select doorbell from watchers')
+      }, outcomes.length)
+    } catch (error) {
+      throw isValueAtFault(error as StoreError) ? refusal(error as StoreError) : error
+    }
   }
 
   #upsert(outcome: Outcome): void {
@@ -170,6 +178,14 @@ function announce(outcomes: readonly Outcome[]): string[] {
 }
 
 const toTaskIds = (note: string) => JSON.parse(note) as string[]
+
+function refusal({ cause }: StoreError): OutcomeRefusedError {
+  const { message } = cause as Error
+  return new OutcomeRefusedError(
+    `SQLite refuses it (${message}): return less, or a reference to where it is.`,
+    { cause },
+  )
+}
 
 /** A row of `tasks`. */
 interface Row {

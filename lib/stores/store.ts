@@ -50,6 +50,7 @@ export interface Store {
   /**
    * Saves outcomes, all or none, and wakes whoever waits for one of them. Saying one twice changes nothing.
    * Of several outcomes of one task the best is kept: any success before a failure, then the later run.
+   * Rejects with an {@link OutcomeRefusedError}, and with no other, when it is one of them that can never be saved.
    */
   save(outcomes: readonly Outcome[]): Promise<void>
   /** The records of these tasks, in no order; those without an outcome are left out. */

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { StoreError } from '../../lib/errors.ts'
+import { OutcomeRefusedError, StoreError } from '../../lib/errors.ts'
 import { createStore, type Outcome, type Store, type StoreOptions } from '../../lib/stores/index.ts'
 import { Inbox, outcomeOf, type Peer, peer, range } from './material.ts'
 import type { PeerOrder } from './peer.ts'
@@ -126,7 +126,7 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
       it('saves all or none', async () => {
         const broken = outcomeOf('b', { result: null as unknown as string })
         const refused = await store.save([success(), broken]).catch((error: unknown) => error)
-        expect(refused).to.be.instanceOf(StoreError)
+        expect(refused, 'the store is well').to.be.instanceOf(OutcomeRefusedError)
         expect(await store.fetch(['a', 'b'])).to.be.empty
       })
 

@@ -82,6 +82,17 @@ describe('a timer board', () => {
     expect(reader.read()).to.deep.equal([{ slot: 2, ...run }])
   })
 
+  it('shows the limits that a run has, and only those', () => {
+    writer.start(0, { ...run, maxAttempts: 0, retry: 0.5 })
+    writer.start(1, { ...run, retry: 60 })
+    writer.start(2, run)
+    expect(reader.read()).to.deep.equal([
+      { slot: 0, ...run, maxAttempts: 0, retry: 0.5 },
+      { slot: 1, ...run, retry: 60 },
+      { slot: 2, ...run },
+    ])
+  })
+
   it('keeps nothing of a longer name that stood there before', () => {
     writer.start(1, { ...run, name: 'a-much-longer-name-than-the-next', func: 'reports.quarterly.render' })
     writer.start(1, { ...run, name: 'a', func: 'b' })
@@ -91,7 +102,7 @@ describe('a timer board', () => {
   it('cuts what has no room, never within a character', () => {
     writer.start(0, { ...run, name: 'x'.repeat(500), func: `x${'😀'.repeat(200)}` })
     const [record] = reader.read()
-    expect(record?.name).to.equal('x'.repeat(192))
+    expect(record?.name).to.equal('x'.repeat(176))
     expect(record?.func).to.equal(`x${'😀'.repeat(61)}`)
   })
 
@@ -159,7 +170,7 @@ function numbered(run: number): StartedRun {
     taskId: digits + digits,
     run,
     attempt: run,
-    name: digits.repeat(12),
+    name: digits.repeat(11),
     func: digits.repeat(15),
     startedAt: run,
     startedNs: BigInt(run),

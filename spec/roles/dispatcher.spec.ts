@@ -133,7 +133,7 @@ describe('the dispatcher', () => {
     const w1 = worker('w1')
     const [a, second] = [headerOf(), headerOf({ run: 2 })]
     dispatcher.take([deliver(a, 2), deliver(second)])
-    expect(toMonitor).to.deep.equal([{ kind: 'lookup', keys: [key(a), key(second)] }])
+    expect(toMonitor).to.deep.equal([{ kind: 'lookup', headers: [a, second] }])
     expect(w1).to.deep.equal([])
     dispatcher.hearMonitor({ kind: 'unknown', keys: [key(a)] })
     expect(w1).to.deep.equal([a.id])
@@ -222,6 +222,18 @@ describe('the dispatcher', () => {
     process.off('unhandledRejection', note)
     expect(unhandled).to.deep.equal([])
     expect(toMonitor).to.deep.equal([{ kind: 'settled', keys: [key(a)] }])
+  })
+
+  it('gives back, when it is aborted, also what the monitor has not answered for', () => {
+    const { dispatcher, reports, monitor, worker } = desk()
+    monitor()
+    worker('w1')
+    dispatcher.take([deliver(headerOf(), 2), deliver(headerOf(), 9)])
+    dispatcher.drain()
+    expect(reports).to.deep.equal([])
+    dispatcher.abandon()
+    expect(settled.map(({ type }) => type)).to.deep.equal(['requeue', 'requeue'])
+    expect(reports).to.deep.equal(['dispatcher.drained'])
   })
 
   it('has drained when everything that it held is pushed', () => {

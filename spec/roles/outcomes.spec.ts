@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import { OutcomeRefusedError, StoreError } from '../../lib/errors.ts'
 import type { TaskHeader } from '../../lib/package.ts'
 import { type Ended, type MonitorToPusher, type MonitorToWorker, runKey } from '../../lib/roles/frames.ts'
 import { Outcomes } from '../../lib/roles/outcomes.ts'
@@ -33,7 +34,7 @@ const settle = () => new Promise(setImmediate)
 
 function desk({ decisions = [] as Decision[] } = {}) {
   const saved: Outcome[] = []
-  const store = { isDown: false }
+  const store = { isDown: false, refuses: (_one: Outcome): boolean => false }
   const reports: { type: string; [key: string]: unknown }[] = []
   const events: string[] = []
   const toPusher: MonitorToPusher[] = []
@@ -41,10 +42,14 @@ function desk({ decisions = [] as Decision[] } = {}) {
   const outcomes = new Outcomes({
     store: {
       save: async (batch) => {
-        if (store.isDown) throw new Error('store is down')
+        if (store.isDown) throw new StoreError('store is down')
+        if (batch.some(store.refuses)) throw new OutcomeRefusedError('too much')
         saved.push(...batch)
       },
-      decisions: async () => decisions,
+      decisions: async () => {
+        if (store.isDown) throw new StoreError('store is down')
+        return decisions
+      },
     },
     queue: 'q',
     maxAttempts: 2,
@@ -137,6 +142,56 @@ describe('the monitor’s outcomes', () => {
     expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['ack'])
   })
 
+  it('that the store refuses become failures which say so, and hold up no other', async () => {
+    const { outcomes, store, saved, verdicts, reports } = desk()
+    const [large, bad, ...good] = [
+      ended({ result: '"too much"' }),
+      ended({ args: '"worse"' }),
+      ended(),
+      ended(),
+    ]
+    store.refuses = ({ result, args }) => result === '"too much"' || args === '"worse"'
+    outcomes.hear('w1', [good[0] as Ended, large as Ended, bad as Ended, good[1] as Ended])
+    await settle()
+    expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['ack', 'retry', 'retry', 'ack'])
+    const failed = saved.filter(({ success }) => !success)
+    expect(failed.map(({ taskId }) => taskId)).to.deep.equal([large?.taskId, bad?.taskId])
+    for (const { result, fate } of failed) {
+      expect(JSON.parse(result).message).to.equal('result could not be saved: too much')
+      expect(fate).to.equal('retry')
+    }
+    expect(saved).to.have.length(4)
+    expect(reports, 'the store is not lost').to.deep.equal([])
+  })
+
+  it('are settled even when the store refuses their failure too', async () => {
+    const { outcomes, store, saved, verdicts, events } = desk()
+    store.refuses = () => true
+    outcomes.hear('w1', [ended({ attempt: 2 })])
+    await settle()
+    expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['deadLetter'])
+    expect(events).to.deep.equal(['task.failed', 'task.dead'])
+    expect(saved).to.deep.equal([])
+  })
+
+  it('of a batch in which the store is lost are all saved later', async () => {
+    const { outcomes, store, saved, verdicts, reports } = desk()
+    const batch = [ended(), ended({ result: '"too much"' })]
+    store.refuses = ({ result }) => {
+      store.isDown = result === '"too much"'
+      return store.isDown
+    }
+    outcomes.hear('w1', batch)
+    await settle()
+    expect(reports.map(({ type }) => type)).to.deep.equal(['store.lost'])
+    expect(verdicts()).to.deep.equal([])
+    Object.assign(store, { isDown: false, refuses: () => false })
+    outcomes.save()
+    await settle()
+    expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['ack', 'ack'])
+    expect(saved.map(({ taskId }) => taskId)).to.include.members(batch.map(({ taskId }) => taskId))
+  })
+
   it('tell a new pusher what is not settled', async () => {
     const { outcomes } = desk()
     const one = ended()
@@ -171,6 +226,36 @@ describe('the monitor’s outcomes', () => {
     expect(reports.at(-1)).to.deep.equal({ type: 'worker.drained', worker: 'w1' })
   })
 
+  it('of a dead worker’s run are judged by its limits, whether or not the pusher knows it', async () => {
+    const { outcomes, verdicts } = desk()
+    const [known, unknown] = [ended({}, { retry: 3 }), ended()]
+    const runs = [
+      { ...running(known), maxAttempts: 9, retry: 7 },
+      { ...running(unknown), maxAttempts: 1 },
+    ]
+    outcomes.farewell('w1')
+    outcomes.hearPusher({
+      kind: 'left',
+      worker: 'w1',
+      jobs: [{ header: known.header, args: '[]', tiny: false }],
+    })
+    outcomes.bury(testament({ running: runs }))
+    await settle()
+    expect(verdicts().map(({ fate, delay }) => [fate, delay])).to.deep.equal([
+      ['retry', 3_000],
+      ['deadLetter', undefined],
+    ])
+  })
+
+  it('are dead letters where a run was handed out too often, whatever attempts it has left', async () => {
+    const { outcomes, verdicts, saved } = desk()
+    const one = ended({}, { maxAttempts: 9 })
+    outcomes.hearPusher({ kind: 'unfinished', jobs: [{ header: one.header, args: '[7]', tiny: false }] })
+    await settle()
+    expect(verdicts()).to.deep.equal([{ key: key(one), fate: 'deadLetter', reason: 'never finished' }])
+    expect(saved[0]).to.include({ success: false, args: '[7]', fate: 'deadLetter' })
+  })
+
   it('requeue unharmed what ran beside an overdue run, and what a stop cut short', async () => {
     const { outcomes, verdicts, events } = desk()
     const [late, beside] = [ended(), ended()]
@@ -180,7 +265,7 @@ describe('the monitor’s outcomes', () => {
     outcomes.bury(testament({ cause: 'timedOut', running: [running(late, true), running(beside)] }))
     await settle()
     expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['retry', 'requeue'])
-    expect(events).to.deep.equal(['task.failed', 'task.interrupted'])
+    expect(events).to.deep.equal(['task.failed', 'task.retrying', 'task.interrupted'])
   })
 
   it('answer for redeliveries: settled long ago, decided before, or unknown', async () => {
@@ -191,21 +276,54 @@ describe('the monitor’s outcomes', () => {
         { taskId: 'b'.repeat(32), run: 3, success: false, fate: 'retry' },
         { taskId: 'c'.repeat(32), run: 1, success: false, fate: 'deadLetter' },
         { taskId: 'd'.repeat(32), run: 1, success: false, fate: 'retry' },
+        { taskId: 'e'.repeat(32), run: 1, success: false, fate: 'retry' },
       ],
     })
     outcomes.hear('w1', [done])
     await settle()
     outcomes.hearPusher({ kind: 'settled', keys: [key(done)] })
-    const keys = [
-      key(done),
-      ...['a', 'b', 'c'].map((one) => runKey(one.repeat(32), 1)),
-      runKey('d'.repeat(32), 2),
+    const headerOf = (digit: string, run: number, retry?: number) =>
+      ({ ...done.header, id: digit.repeat(32), run, ...(retry && { retry }) }) as TaskHeader
+    const headers = [
+      ...[done.header, headerOf('a', 1), headerOf('b', 1), headerOf('c', 1)],
+      ...[headerOf('d', 1, 5), headerOf('e', 1), headerOf('d', 2)],
     ]
-    outcomes.hearPusher({ kind: 'lookup', keys })
+    outcomes.hearPusher({ kind: 'lookup', headers })
     await settle()
     const answer = toPusher.at(-2) as Extract<MonitorToPusher, { kind: 'verdicts' }>
-    expect(answer.verdicts.map(({ fate }) => fate)).to.deep.equal(['ack', 'ack', 'ack', 'deadLetter'])
+    expect(answer.verdicts.map(({ fate, delay }) => [fate, delay])).to.deep.equal([
+      ...[
+        ['ack', undefined],
+        ['ack', undefined],
+        ['ack', undefined],
+        ['deadLetter', undefined],
+      ],
+      ...[
+        ['retry', 5_000],
+        ['retry', 60_000],
+      ],
+    ])
     expect(toPusher.at(-1)).to.deep.equal({ kind: 'unknown', keys: [runKey('d'.repeat(32), 2)] })
+  })
+
+  it('answer for redeliveries when the store is back, not before', async () => {
+    const { outcomes, toPusher, store, reports } = desk()
+    const { header } = ended()
+    store.isDown = true
+    outcomes.hearPusher({ kind: 'lookup', headers: [header] })
+    await settle()
+    expect(reports.map(({ type }) => type)).to.deep.equal(['store.lost'])
+    outcomes.hearPusher({ kind: 'lookup', headers: [header] })
+    store.isDown = false
+    await settle()
+    expect(
+      toPusher.map(({ kind }) => kind),
+      'the machine has not said so yet',
+    ).to.deep.equal(['hello'])
+    outcomes.save()
+    await settle()
+    const run = runKey(header.id, 1)
+    expect(toPusher.at(-1)).to.deep.equal({ kind: 'unknown', keys: [run, run] })
   })
 
   it('have finished when everything is saved, settled, and every worker has gone', async () => {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { expect } from 'chai'
+import type { StartedRun } from '../../lib/process/board.ts'
 import { type Ended, runKey, type WorkerToMonitor, type WorkerToPusher } from '../../lib/roles/frames.ts'
 import { Runner } from '../../lib/roles/runner.ts'
 import { decode } from '../../lib/tasks/codec.ts'
@@ -21,6 +22,7 @@ function desk({ concurrency = 1 } = {}) {
   const toMonitor: WorkerToMonitor[] = []
   const toPusher: WorkerToPusher[] = []
   const started: string[] = []
+  const shown: StartedRun[] = []
   const task = (
     func: string,
     fn: LoadedTask['fn'],
@@ -47,7 +49,14 @@ function desk({ concurrency = 1 } = {}) {
       ),
       task('deaf', () => new Promise((resolve) => setTimeout(resolve, 30)), { name: 'deaf', timeout: 0.01 }),
     ]),
-    board: { start: (_slot, { taskId }) => void started.push(taskId), finish: () => {}, close: () => {} },
+    board: {
+      start: (_slot, run) => {
+        started.push(run.taskId)
+        shown.push(run)
+      },
+      finish: () => {},
+      close: () => {},
+    },
     report: ({ type }) => void reports.push(type),
     record: () => {},
   })
@@ -60,7 +69,7 @@ function desk({ concurrency = 1 } = {}) {
   const ended = (): Ended[] =>
     toMonitor.flatMap((message) => (message.kind === 'ended' ? message.outcomes : []))
   const finished = () => toPusher.flatMap((message) => (message.kind === 'finished' ? message.runs : []))
-  return { runner, gates, reports, toMonitor, toPusher, started, monitor, pusher, ended, finished }
+  return { runner, gates, reports, toMonitor, toPusher, started, shown, monitor, pusher, ended, finished }
 }
 
 describe('the runner', () => {
@@ -176,6 +185,17 @@ describe('the runner', () => {
     await settle()
     expect(ended()[0]?.result).to.have.length.below(100)
     expect(decode(ended()[0]?.result as string)).to.equal('x'.repeat(5000))
+  })
+
+  it('shows on its board the limits of a run: those it was enqueued with before those of the task', () => {
+    const { runner, monitor, pusher, shown } = desk({ concurrency: 2 })
+    monitor()
+    pusher()
+    runner.take([job('limited'), job('limited', { maxAttempts: 2, retry: 5 } as never)])
+    expect(shown.map(({ maxAttempts, retry }) => [maxAttempts, retry])).to.deep.equal([
+      [7, undefined],
+      [2, 5],
+    ])
   })
 
   it('fixes the outcome at the deadline, and tells it when the code has yielded', async () => {

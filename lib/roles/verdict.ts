@@ -1,0 +1,41 @@
+/** What becomes of a run: decided once, when its outcome is known, and told again whenever somebody asks. */
+import type { TaskHeader } from '../package.ts'
+import type { Decision } from '../stores/store.ts'
+import { type Ended, runKey, type Verdict } from './frames.ts'
+
+/** What holds for a task that says nothing of its own. */
+export interface Defaults {
+  readonly maxAttempts: number
+  /** Milliseconds before the next attempt. */
+  readonly retry: number
+}
+
+/** Saved → acknowledge; failed with attempts left → retry; cut short or never started → requeue; else a dead letter. */
+export function verdictOn(ended: Ended, defaults: Defaults): Verdict {
+  const { success, interrupted, header, attempt } = ended
+  const key = runKey(ended.taskId, ended.run)
+  if (interrupted) return { key, fate: 'requeue' }
+  if (success) return { key, fate: 'ack' }
+  const most = header.maxAttempts ?? defaults.maxAttempts
+  if (most > 0 && attempt >= most)
+    return { key, fate: 'deadLetter', reason: `failed ${attempt} of ${most} attempts` }
+  return { key, fate: 'retry', delay: delayOf(header, defaults), reason: `attempt ${attempt} failed` }
+}
+
+/** The verdict that the store remembers of a run; a later run or a success means that it was carried out long ago. */
+export function verdictInStore(
+  header: TaskHeader,
+  decision: Decision | undefined,
+  defaults: Defaults,
+): Verdict | undefined {
+  if (!decision || decision.run < header.run) return undefined
+  const key = runKey(header.id, header.run)
+  if (decision.success || decision.run > header.run) return { key, fate: 'ack' }
+  const reason = 'its outcome was saved before'
+  if (decision.fate !== 'retry') return { key, fate: decision.fate, reason }
+  return { key, fate: 'retry', delay: delayOf(header, defaults), reason }
+}
+
+function delayOf({ retry }: TaskHeader, defaults: Defaults): number {
+  return retry === undefined ? defaults.retry : retry * 1000
+}
