@@ -387,5 +387,6 @@ function explanation(path: string, error: unknown): string {
   }
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
     return `${path} cannot be written (${code}): give this user the right to write it and its folder, or name another data folder.`
+  if (code === 'EISDIR') return `${path} is a folder: move it away, or name another data folder.`
   return `${basename(path)} in ${dirname(path)} cannot be used: ${message}.`
 }
