@@ -81,6 +81,11 @@ export class Dispatcher {
     return this.#held.size
   }
 
+  /** Runs that may go on at the same time. */
+  get slots(): number {
+    return this.#seats.size * this.#options.concurrency
+  }
+
   // ---- the broker's side
 
   /** Takes what the broker handed out: refuses, adopts, asks about, or queues each. */

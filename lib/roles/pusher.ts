@@ -7,6 +7,7 @@ import { type FrameSocket, listen, socketPath } from '../process/socket.ts'
 import { Signer } from '../signing.ts'
 import { Dispatcher } from './dispatcher.ts'
 import type { MonitorToPusher, PusherToMonitor, PusherToWorker, WorkerToPusher } from './frames.ts'
+import { Prefetch } from './prefetch.ts'
 import type { RoleContext } from './role.ts'
 
 /** What the pusher's machine is provided with: a broker, a consumer while it is connected, a dispatcher all its life. */
@@ -16,6 +17,7 @@ export function pusher(role: RoleContext) {
   let broker: Broker | undefined
   let consumer: Consumer | undefined
   let report: (event: DispatcherReport) => void = () => {}
+  const prefetch = new Prefetch(settings.queueLimit)
 
   const dispatcher = new Dispatcher({
     queue: settings.name,
@@ -30,6 +32,11 @@ export function pusher(role: RoleContext) {
     refused: (reason) => record('package.refused', { reason }),
   })
 
+  const followWork = () => {
+    if (prefetch.follow(dispatcher.window.runTime, dispatcher.slots, performance.now()))
+      consumer?.setPrefetch(prefetch.current)
+  }
+
   return pusherMachine.provide({
     actions: {
       announce: (_, { event, ...fields }) =>
@@ -42,7 +49,7 @@ export function pusher(role: RoleContext) {
         const path = socketPath(role.directory, `p${process.pid}`)
         const server = listen<WorkerToPusher | MonitorToPusher, PusherToWorker | PusherToMonitor>(
           path,
-          (socket) => receiveFrom(dispatcher, socket),
+          (socket) => receiveFrom(dispatcher, socket, followWork),
         )
         server.then(
           () => sendBack({ type: 'dispatcher.listening', socket: path }),
@@ -58,15 +65,18 @@ export function pusher(role: RoleContext) {
         await opened.connect()
       }),
       deliveries: fromCallback<{ type: string }>(({ sendBack }) => {
+        const asked = prefetch.current
         const consuming = (broker as Broker).consume({
           queue: settings.name,
-          prefetch: settings.queueLimit,
+          prefetch: asked,
           onDeliveries: (deliveries) => dispatcher.take(deliveries),
           onLost: (error) => sendBack({ type: 'broker.lost', reason: error.message }),
         })
         consuming.then(
           (opened) => {
             consumer = opened
+            // Runs of a former connection may have ended meanwhile.
+            if (prefetch.current !== asked) opened.setPrefetch(prefetch.current)
           },
           (error: Error) => sendBack({ type: 'broker.lost', reason: error.message }),
         )
@@ -105,6 +115,7 @@ function obey(dispatcher: Dispatcher, order: DispatcherOrder): void {
 function receiveFrom(
   dispatcher: Dispatcher,
   socket: FrameSocket<WorkerToPusher | MonitorToPusher, PusherToWorker | PusherToMonitor>,
+  followWork: () => void,
 ): void {
   let worker: string | undefined
   let isMonitor = false
@@ -112,8 +123,10 @@ function receiveFrom(
     if (message.kind === 'hello' && 'worker' in message) {
       worker = message.worker
       dispatcher.seat(worker, message.holds, (reply) => socket.send(reply))
-    } else if (worker !== undefined) dispatcher.hear(worker, message as WorkerToPusher)
-    else {
+    } else if (worker !== undefined) {
+      dispatcher.hear(worker, message as WorkerToPusher)
+      followWork()
+    } else {
       if (!isMonitor) dispatcher.attend((reply) => socket.send(reply))
       isMonitor = true
       dispatcher.hearMonitor(message as MonitorToPusher)

@@ -43,9 +43,16 @@ export class Backlog {
 /** What the pusher learns of each task name, and what it follows from it for a worker's window. */
 export class Window {
   readonly #averages = new Map<string, number>()
+  #runTime: number | undefined
+
+  /** Expected milliseconds of a run of any name: a moving average over some dozens; undefined before the first. */
+  get runTime(): number | undefined {
+    return this.#runTime
+  }
 
   /** Takes in that a run of `func` took so many milliseconds: a moving average that follows within a few runs. */
   learn(func: string, took: number): void {
+    this.#runTime = this.#runTime === undefined ? took : this.#runTime + (took - this.#runTime) / 32
     const average = this.#averages.get(func)
     // A slow run counts at once, a fast one gradually: it is dearer to wait behind a slow run than to send one late.
     const next = average === undefined || took > average ? took : average + (took - average) / 4
