@@ -37,11 +37,17 @@ export interface ResolveOptions {
   readonly env?: Environment
   /** Where a user corrects one of the given options. */
   readonly place?: (name: string) => string
+  /** False: a secret key that the data folder does not have yet is not made; `secretKey` is then empty. */
+  readonly makeKey?: boolean
 }
 
 export interface ResolvedConfig {
   readonly settings: Settings
   readonly origins: Readonly<Record<OptionName, Origin>>
+  /** Where the options that were given are corrected: a flag, a variable, a file. */
+  readonly places: Readonly<Partial<Record<OptionName, string>>>
+  /** What was given, before it was completed. */
+  readonly given: Options
   /** The absolute path of the config file that was read. */
   readonly configFile?: string
 }
@@ -80,9 +86,16 @@ export async function resolveConfig(
   refuseFaults(table, given)
   const values = Object.fromEntries(given.map(({ name, value, layer }) => [name, rooted(name, value, layer)]))
   const home = file ? dirname(file.path) : baseDir
-  const settings = freeze(await complete(table.optionTable.parse(values), home))
+  const { makeKey = true } = where
+  const settings = freeze(await complete(table.optionTable.parse(values), home, makeKey))
   resolved.add(settings)
-  return { settings, origins: originsOf(table, given), ...(file && { configFile: file.path }) }
+  return {
+    settings,
+    origins: originsOf(table, given),
+    places: Object.fromEntries(given.map(({ name, layer }) => [name, layer.place(name)])),
+    given: values,
+    ...(file && { configFile: file.path }),
+  }
 }
 
 /** The environment's name of an option: `dataDir` is `QCLUSTER_DATA_DIR`. */
@@ -191,12 +204,17 @@ function strongest(layers: readonly Layer[]): Given[] {
 }
 
 function refuseFaults({ faultOf }: Table, given: readonly Given[]): void {
-  const faults = given
+  const found = given
     .map(({ name, value, layer }) => faultOf(name, value, layer.place(name)))
     .filter((fault) => fault !== undefined)
-  if (faults.length === 1) throw new ConfigError(`The configuration is wrong. ${faults[0]}`)
+  // The same one is found twice in the alternative cluster that counts.
+  const faults = [...new Set(found)]
+  if (faults.length === 1) throw new ConfigError(`The configuration is wrong. ${faults[0]}`, { faults })
   if (faults.length > 1)
-    throw new ConfigError(`The configuration is wrong in ${faults.length} places.\n- ${faults.join('\n- ')}`)
+    throw new ConfigError(
+      `The configuration is wrong in ${faults.length} places.\n- ${faults.join('\n- ')}`,
+      { faults },
+    )
 }
 
 /** Relative paths start from the place that names them. */
@@ -211,21 +229,30 @@ function absolute(base: string, path: string): string {
 }
 
 /** Fills in what depends on other options, on folders and on the secret's file. */
-async function complete({ altClusters: _, ...checked }: Checked, home: string): Promise<Settings> {
+async function complete(
+  { altClusters: _, ...checked }: Checked,
+  home: string,
+  makeKey: boolean,
+): Promise<Settings> {
   const dataDir = resolve(home, checked.dataDir)
   return {
     ...checked,
     dataDir,
     tasks: checked.tasks.length > 0 ? checked.tasks : [findFile(home, TASK_FILES) ?? []].flat(),
     queueLimit: Math.max(checked.queueLimit, checked.workers * checked.concurrency + 1),
-    secretKey: await secretsOf(checked.secretKey, dataDir),
+    secretKey: await secretsOf(checked.secretKey, dataDir, makeKey),
   }
 }
 
-async function secretsOf(given: Checked['secretKey'], dataDir: string): Promise<readonly string[]> {
+async function secretsOf(
+  given: Checked['secretKey'],
+  dataDir: string,
+  makeKey: boolean,
+): Promise<readonly string[]> {
   if (given !== undefined) return [given].flat()
-  const { loadOrCreateSecret } = await import('./signing.ts')
-  return [await loadOrCreateSecret(dataDir)]
+  const { loadOrCreateSecret, loadSecret } = await import('./signing.ts')
+  const secret = await (makeKey ? loadOrCreateSecret : loadSecret)(dataDir)
+  return secret === undefined ? [] : [secret]
 }
 
 function originsOf({ optionNames }: Table, given: readonly Given[]): Record<OptionName, Origin> {

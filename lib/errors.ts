@@ -36,6 +36,13 @@ export { type ReportedError as ErrorRecord, toReportedError as toErrorRecord } f
 export class ConfigError extends QclusterError {
   readonly code = 'QCLUSTER_CONFIG'
   override readonly exitCode = EXIT.usage
+  /** Everything that is wrong, a sentence each. */
+  readonly faults: readonly string[]
+
+  constructor(message: string, options?: ErrorOptions & { faults?: readonly string[] }) {
+    super(message, options)
+    this.faults = options?.faults ?? [message]
+  }
 }
 
 /** A task module is missing, throws, exports no task, or two tasks share a name. Correct the module. */

@@ -61,13 +61,21 @@ export class Signer {
  * @throws {ConfigError} when others may use the file, when it is empty, or when it cannot be read or made.
  */
 export async function loadOrCreateSecret(dataDir: string): Promise<string> {
-  const path = join(dataDir, 'secret.key')
-  const secret = await readSecret(path)
+  const secret = await loadSecret(dataDir)
   if (secret !== undefined) return secret
 
-  await createSecret(dataDir, path)
+  await createSecret(dataDir, keyFile(dataDir))
   // Several processes may have found none at once; all of them take what the fastest one wrote.
   return loadOrCreateSecret(dataDir)
+}
+
+/** The secret of a data folder, or undefined when it has none yet; else as {@link loadOrCreateSecret}. */
+export function loadSecret(dataDir: string): Promise<string | undefined> {
+  return readSecret(keyFile(dataDir))
+}
+
+function keyFile(dataDir: string): string {
+  return join(dataDir, 'secret.key')
 }
 
 async function readSecret(path: string): Promise<string | undefined> {

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import { type Options, type ResolvedConfig, resolveConfig } from '../config.ts'
+import { type Options, type ResolvedConfig, type ResolveOptions, resolveConfig } from '../config.ts'
 import {
   defaultOfOption,
   describeOption,
@@ -26,11 +26,19 @@ export function addFlags(command: Command, names: readonly OptionName[] = PLACE)
  * @param fixed what the command itself decides
  * @throws {ConfigError} that lists everything that is wrong
  */
-export function configOf(flags: Flags, fixed: Options = {}): Promise<ResolvedConfig> {
+export function configOf(
+  flags: Flags,
+  fixed: Options = {},
+  where: ResolveOptions = {},
+): Promise<ResolvedConfig> {
   const { configFile } = flags as { configFile?: string }
   return resolveConfig(
     { ...optionsOf(flags), ...fixed },
-    { place: (name) => `the flag ${flagName(name)}`, ...(configFile !== undefined && { file: configFile }) },
+    {
+      ...where,
+      place: (name) => `the flag ${flagName(name)}`,
+      ...(configFile !== undefined && { file: configFile }),
+    },
   )
 }
 

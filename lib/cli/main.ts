@@ -1,10 +1,12 @@
 import { type Command, program } from 'commander'
 import { EXIT, toErrorRecord } from '../errors.ts'
+import { addCheck } from './check.ts'
 import { addEnqueue } from './enqueue.ts'
+import { addInfo } from './info.ts'
 import { addStart } from './start.ts'
 
 /** Every command, each in a file of its own, in the order of the help. */
-const COMMANDS: readonly ((program: Command) => void)[] = [addStart, addEnqueue]
+const COMMANDS: readonly ((program: Command) => void)[] = [addStart, addEnqueue, addInfo, addCheck]
 
 /** The command line. Logs go to stderr, results to stdout; the process ends with a documented exit code. */
 export async function main(argv: readonly string[]): Promise<void> {

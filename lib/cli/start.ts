@@ -18,7 +18,7 @@ export function addStart(program: Command): void {
 }
 
 /** A secret on a command line is read by everybody who can list processes, and signals are always handled here. */
-const FLAGS = optionNames.filter((name) => !['secretKey', 'handleSignals'].includes(name))
+const FLAGS = optionNames.filter((name) => !['secretKey', 'altClusters', 'handleSignals'].includes(name))
 
 async function start(flags: Flags): Promise<void> {
   const { settings } = await configOf(flags, { handleSignals: true })
