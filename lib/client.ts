@@ -7,7 +7,7 @@ import { type Options, resolveSettings, type Settings } from './config.ts'
 import { ConfigError, ResultTimeoutError } from './errors.ts'
 import { sealPackage, type TaskHeader } from './package.ts'
 import { Signer } from './signing.ts'
-import type { Store, TaskRecord } from './stores/store.ts'
+import type { SavedOutcome, Store } from './stores/store.ts'
 
 /** A task to enqueue. */
 export interface Submission {
@@ -85,7 +85,7 @@ export class Client {
    * @throws {StoreError} when the store cannot be reached now, or could not when the time was up
    * @throws {ResultTimeoutError} when the client was closed meanwhile
    */
-  outcome(idOrName: string, options: OutcomeOptions = {}): Promise<TaskRecord | undefined> {
+  outcome(idOrName: string, options: OutcomeOptions = {}): Promise<SavedOutcome | undefined> {
     return this.#pending.hold(this.#outcomes.get(idOrName, options))
   }
 
@@ -264,7 +264,7 @@ class Pending {
 /** Somebody who waits for the outcome of one task. */
 interface Waiter {
   readonly final: boolean
-  readonly resolve: (record: TaskRecord | undefined) => void
+  readonly resolve: (record: SavedOutcome | undefined) => void
   readonly reject: (error: unknown) => void
   /** Why the last look failed; undefined when it did not. */
   failure?: unknown
@@ -273,7 +273,7 @@ interface Waiter {
 /** All looks of one turn of the event loop: one query. */
 interface Round {
   readonly keys: Set<string>
-  readonly records: Promise<Map<string, TaskRecord>>
+  readonly records: Promise<Map<string, SavedOutcome>>
 }
 
 /** A wake-up can be lost with the process that should have sent it, so whoever waits also looks this often. */
@@ -296,7 +296,7 @@ class Outcomes {
     this.#watcher = new Lazy(() => store.use((port) => port.watch((ids) => this.#wake(ids))))
   }
 
-  async get(key: string, { wait = 0, final = false }: OutcomeOptions): Promise<TaskRecord | undefined> {
+  async get(key: string, { wait = 0, final = false }: OutcomeOptions): Promise<SavedOutcome | undefined> {
     if (wait > 0) return this.#wait(key, wait, final)
     const record = await this.#look(key)
     return record && answers(record, final) ? record : undefined
@@ -313,8 +313,8 @@ class Outcomes {
     await watcher?.stop()
   }
 
-  async #wait(key: string, wait: number, final: boolean): Promise<TaskRecord | undefined> {
-    const { promise, resolve, reject } = Promise.withResolvers<TaskRecord | undefined>()
+  async #wait(key: string, wait: number, final: boolean): Promise<SavedOutcome | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<SavedOutcome | undefined>()
     const waiter: Waiter = { final, resolve, reject }
     const deadline = wait > LONGEST_TIMER ? undefined : setTimeout(() => expire(waiter), wait)
     this.#join(key, waiter)
@@ -370,7 +370,7 @@ class Outcomes {
     for (const waiter of this.#waiters.get(key) ?? []) waiter.failure = failure
   }
 
-  async #look(key: string): Promise<TaskRecord | undefined> {
+  async #look(key: string): Promise<SavedOutcome | undefined> {
     this.#round ??= this.#begin(new Set())
     const { keys, records } = this.#round
     keys.add(key)
@@ -381,7 +381,7 @@ class Outcomes {
     return { keys, records: this.#query(keys) }
   }
 
-  async #query(keys: Set<string>): Promise<Map<string, TaskRecord>> {
+  async #query(keys: Set<string>): Promise<Map<string, SavedOutcome>> {
     await endOfTurn()
     this.#round = undefined
     return this.#store.use((store) => find(store, [...keys]))
@@ -393,7 +393,7 @@ function endOfTurn(): Promise<void> {
   return new Promise((resolve) => process.nextTick(resolve))
 }
 
-function answers(record: TaskRecord, final: boolean): boolean {
+function answers(record: SavedOutcome, final: boolean): boolean {
   return record.final || !final
 }
 
@@ -408,7 +408,7 @@ function closedWhileWaiting(key: string): ResultTimeoutError {
   )
 }
 
-async function find(store: Store, keys: readonly string[]): Promise<Map<string, TaskRecord>> {
+async function find(store: Store, keys: readonly string[]): Promise<Map<string, SavedOutcome>> {
   const [ids, names] = [keys.filter(isId), keys.filter((key) => !isId(key))]
   const byId = ids.length > 0 ? await store.fetch(ids) : []
   const byName = await Promise.all(names.map((name) => store.fetchByName(name)))

@@ -19,7 +19,17 @@ export { defineConfig, type LogLevel, type Options, type Settings } from './conf
 export * from './errors.ts'
 export { fromProcess } from './process/fork.ts'
 export { serveProcess } from './process/serve.ts'
-export type { Decision, Fate, Outcome, Store, TaskRecord } from './stores/store.ts'
+export type {
+  Decision,
+  Fate,
+  GroupCounts,
+  Outcome,
+  OutcomeCounts,
+  OutcomeFilter,
+  Retention,
+  SavedOutcome,
+  Store,
+} from './stores/store.ts'
 export { defineTask, type RunLimits, type TaskDefinition, type TaskFunction } from './tasks/define.ts'
 export { asyncTask, type EnqueueOptions } from './tasks/enqueue.ts'
 export { fetch, type LookupOptions, result, Task, type WaitOptions } from './tasks/results.ts'

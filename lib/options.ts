@@ -105,6 +105,23 @@ const ownOptions = z.object({
   retry: seconds()
     .default(60)
     .describe('Seconds before the second attempt; each further one waits longer. A task can have its own.'),
+  saveLimit: expects('number', 'a whole number: -1 (save no success), 0 (keep all) or more', z.int().min(-1))
+    .default(250)
+    .describe(
+      'The newest successes of the queue that are kept; 0: all, -1: none is saved. Failures are always kept.',
+    ),
+  saveLimitPer: expects(
+    'text',
+    'one of group, name, func, or null for the whole queue',
+    z.enum(['group', 'name', 'func']).nullable(),
+  )
+    .default(null)
+    .describe('Gives each `group`, `name` or `func` a saveLimit of its own; null: the queue has one.'),
+  saveFor: seconds()
+    .default(60)
+    .describe(
+      'Seconds that a success is kept at least, whatever saveLimit says, so that whoever waits for it finds it.',
+    ),
   secretKey: secretKey
     .optional()
     .describe(

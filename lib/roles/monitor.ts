@@ -1,8 +1,9 @@
 import { fromCallback, fromPromise } from 'xstate'
 import { monitorMachine, type OutcomesOrder, type OutcomesReport } from '../../machines/monitor.ts'
+import type { Settings } from '../config.ts'
 import { connectIfThere, type FrameSocket, listen, socketPath } from '../process/socket.ts'
 import { createStore } from '../stores/index.ts'
-import type { Store } from '../stores/store.ts'
+import type { Retention, Store } from '../stores/store.ts'
 import { encodeError } from '../tasks/failure.ts'
 import type { MonitorToPusher, MonitorToWorker, PusherToMonitor, WorkerToMonitor } from './frames.ts'
 import { Outcomes } from './outcomes.ts'
@@ -22,6 +23,7 @@ export function monitor(role: RoleContext) {
     queue: settings.name,
     maxAttempts: settings.maxAttempts,
     retry: settings.retry * 1000,
+    saveSuccesses: settings.saveLimit >= 0,
     report: (event) => report(event),
     record,
     encodeFailure: (message) => encodeError({ name: 'Error', message }),
@@ -35,7 +37,7 @@ export function monitor(role: RoleContext) {
     actors: {
       connectStore: fromPromise<void>(async () => {
         const { dataDir, durability } = settings
-        const opened = store ?? (await createStore({ dataDir, durability }))
+        const opened = store ?? (await createStore({ dataDir, durability, retention: retentionOf(settings) }))
         store = opened
         await opened.connect()
       }),
@@ -51,6 +53,10 @@ export function monitor(role: RoleContext) {
       }),
     },
   })
+}
+
+function retentionOf({ name, saveLimit, saveLimitPer, saveFor }: Settings): Retention {
+  return { queue: name, limit: saveLimit, per: saveLimitPer, atLeast: saveFor * 1000 }
 }
 
 function obey(outcomes: Outcomes, order: OutcomesOrder): void {

@@ -23,6 +23,8 @@ const REMEMBERED = 10_000
 
 export interface OutcomesOptions extends Scene, Defaults {
   readonly store: Pick<Store, 'save' | 'decisions'>
+  /** Whether a success is saved when its task does not say so. */
+  readonly saveSuccesses: boolean
   readonly report: (event: OutcomesReport) => void
   readonly record: (event: string, fields: Record<string, unknown>) => void
 }
@@ -189,8 +191,14 @@ export class Outcomes {
   }
 
   async #hand(batch: readonly Case[]): Promise<void> {
-    const outcomes = batch.filter(isKept).map(toOutcome)
+    const outcomes = batch.filter((one) => this.#isKept(one)).map(toOutcome)
     if (outcomes.length > 0) await this.#options.store.save(outcomes)
+  }
+
+  /** A requeue is no outcome, and who wants no success saved has none kept. */
+  #isKept({ ended, verdict }: Case): boolean {
+    if (verdict.fate === 'requeue') return false
+    return !ended.success || (ended.header.save ?? this.#options.saveSuccesses)
   }
 
   #notSaved(batch: readonly Case[], error: Error): void {
@@ -398,11 +406,6 @@ class Memory<K, V> {
 }
 
 const keyOf = ({ id, run }: TaskHeader): RunKey => runKey(id, run)
-
-/** A requeue is no outcome, and who wants no success saved has none kept. */
-function isKept({ ended, verdict }: Case): boolean {
-  return verdict.fate !== 'requeue' && !(ended.success && ended.header.save === false)
-}
 
 function toOutcome({ ended, verdict }: Case): Outcome {
   const { header: _header, interrupted: _interrupted, ...outcome } = ended

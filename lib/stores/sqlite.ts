@@ -5,13 +5,26 @@ import { makeRuntimeDirectory, type RuntimeDirectory } from '../directory.ts'
 import { type Doorbell, hangDoorbell, Ringer } from '../doorbell.ts'
 import { OutcomeRefusedError, StoreError } from '../errors.ts'
 import { type Durability, isValueAtFault, SqliteFile } from '../sqlite.ts'
-import type { Decision, Fate, Outcome, Store, TaskRecord } from './store.ts'
+import { type Rank, RETENTION_TABLES, SqliteRetention } from './sqlite-retention.ts'
+import type {
+  Decision,
+  Fate,
+  GroupCounts,
+  Outcome,
+  OutcomeCounts,
+  OutcomeFilter,
+  Retention,
+  SavedOutcome,
+  Store,
+} from './store.ts'
 
 export interface SqliteStoreOptions {
   /** The folder that holds `results.db`; made when there is none. */
   readonly dataDir: string
   /** `normal`, the default, survives the death of every process; `full` a power cut too. */
   readonly durability?: Durability
+  /** Which successes are kept; all when absent. */
+  readonly retention?: Retention
 }
 
 /** Makes a store over `results.db` in the data folder; nothing is opened before `connect()`. */
@@ -23,15 +36,18 @@ class SqliteStore implements Store {
   readonly #file: SqliteFile
   readonly #watches = new Set<Watch>()
   readonly #ringer: Ringer
+  readonly #retention: SqliteRetention | undefined
 
-  constructor({ dataDir, durability = 'normal' }: SqliteStoreOptions) {
+  constructor({ dataDir, durability = 'normal', retention }: SqliteStoreOptions) {
     const path = join(dataDir, 'results.db')
     this.#file = new SqliteFile({ path, durability, migrations: MIGRATIONS, Failure: StoreError })
+    if (retention) this.#retention = new SqliteRetention(this.#file, retention)
     this.#ringer = new Ringer((doorbell) => void this.#unlist(doorbell).catch(() => {})) // The next ring tries again.
   }
 
   async connect(): Promise<void> {
     await this.#file.connect()
+    await this.#retention?.adopt()
     // After a loss the file may be another one, which does not list them.
     for (const watch of this.#watches) await this.#list(watch.doorbell.path)
   }
@@ -57,13 +73,13 @@ class SqliteStore implements Store {
     for (const { doorbell } of watchers) for (const note of notes) this.#ringer.ring(doorbell, note)
   }
 
-  fetch(taskIds: readonly string[]): Promise<TaskRecord[]> {
+  fetch(taskIds: readonly string[]): Promise<SavedOutcome[]> {
     return this.#file.read(() =>
       this.#file.all<Row>(`${SELECT} ${AMONG}`, JSON.stringify(taskIds)).map(toRecord),
     )
   }
 
-  async fetchByName(name: string): Promise<TaskRecord | undefined> {
+  async fetchByName(name: string): Promise<SavedOutcome | undefined> {
     const row = await this.#file.read(() => this.#file.get<Row>(SELECT_BY_NAME, name))
     return row && toRecord(row)
   }
@@ -88,20 +104,42 @@ class SqliteStore implements Store {
     return { stop: () => this.#end(watch) }
   }
 
-  async counts(): Promise<{ readonly successes: number; readonly failures: number }> {
+  async list(filter: OutcomeFilter): Promise<SavedOutcome[]> {
+    const conditions = conditionsOf(filter)
+    const where = conditions.map(({ sql }) => sql).join(' and ') || 'true'
+    const values = conditions.map(({ value }) => value)
     const rows = await this.#file.read(() =>
-      this.#file.all<{ success: number; count: number }>(
-        'select success, count(*) as count from tasks group by success',
-      ),
+      this.#file.all<Row>(`${SELECT} where ${where} ${NEWEST}`, ...values, filter.limit ?? ALL),
     )
-    const count = (success: number) => rows.find((row) => row.success === success)?.count ?? 0
-    return { successes: count(1), failures: count(0) }
+    return rows.map(toRecord)
+  }
+
+  async counts(): Promise<OutcomeCounts> {
+    const rows = await this.#file.read(() => this.#file.all<Tally>(COUNT))
+    return { successes: sum(rows, isSuccess), failures: sum(rows, isFailure) }
+  }
+
+  async countGroup(group: string): Promise<GroupCounts> {
+    const rows = await this.#file.read(() => this.#file.all<Tally>(COUNT_GROUP, group))
+    return {
+      successes: sum(rows, isSuccess),
+      failures: sum(rows, isFailure),
+      retrying: sum(rows, (row) => isFailure(row) && row.fate === 'retry'),
+    }
+  }
+
+  delete(taskIds: readonly string[]): Promise<number> {
+    return this.#file.write(() => this.#file.run(`delete from tasks ${AMONG}`, JSON.stringify(taskIds)))
+  }
+
+  deleteGroup(group: string, withTasks: boolean): Promise<number> {
+    return this.#file.write(() => this.#file.run(withTasks ? DELETE_GROUP : UNLABEL_GROUP, group))
   }
 
   async #keep(outcomes: readonly Outcome[]): Promise<{ doorbell: string }[]> {
     try {
       return await this.#file.write(() => {
-        for (const outcome of outcomes) this.#upsert(outcome)
+        this.#saveAll(outcomes)
         return this.#file.all<{ doorbell: string }>('select doorbell from watchers')
       }, outcomes.length)
     } catch (error) {
@@ -109,8 +147,18 @@ class SqliteStore implements Store {
     }
   }
 
-  #upsert(outcome: Outcome): void {
-    this.#file.run(
+  #saveAll(outcomes: readonly Outcome[]): void {
+    const ranks = this.#retention?.ranks()
+    for (const outcome of outcomes) {
+      const rank = outcome.success ? ranks?.next(outcome) : undefined
+      if (this.#upsert(outcome, rank) && rank) ranks?.take(rank)
+    }
+    ranks?.prune()
+  }
+
+  /** Whether it was better than what was known. */
+  #upsert(outcome: Outcome, rank: Rank | undefined): boolean {
+    const changed = this.#file.run(
       UPSERT,
       outcome.taskId,
       outcome.run,
@@ -126,7 +174,10 @@ class SqliteStore implements Store {
       outcome.success ? 1 : 0,
       outcome.result,
       outcome.fate,
+      rank?.bucket ?? null,
+      rank?.nth ?? null,
     )
+    return changed > 0
   }
 
   async #end(watch: Watch): Promise<void> {
@@ -187,6 +238,20 @@ function refusal({ cause }: StoreError): OutcomeRefusedError {
   )
 }
 
+/** How many rows share a success and a fate. */
+interface Tally {
+  readonly success: number
+  readonly fate: Fate
+  readonly count: number
+}
+
+const isSuccess = ({ success }: Tally): boolean => success === 1
+const isFailure = ({ success }: Tally): boolean => success === 0
+
+function sum(rows: readonly Tally[], counts: (row: Tally) => boolean): number {
+  return rows.filter(counts).reduce((total, { count }) => total + count, 0)
+}
+
 /** A row of `tasks`. */
 interface Row {
   readonly task_id: string
@@ -205,7 +270,7 @@ interface Row {
   readonly fate: Fate
 }
 
-function toRecord(row: Row): TaskRecord {
+function toRecord(row: Row): SavedOutcome {
   return {
     taskId: row.task_id,
     run: row.run,
@@ -254,6 +319,13 @@ const MIGRATIONS = [
   create index tasks_by_success on tasks (success, stopped_at);
   create table watchers (doorbell text primary key) strict, without rowid;
   `,
+  `
+  ${RETENTION_TABLES}
+  drop index tasks_by_group;
+  create index tasks_by_group on tasks (task_group, success, fate) where task_group is not null;
+  drop index tasks_by_success;
+  create index tasks_by_success on tasks (success);
+  `,
 ]
 
 const SELECT = `
@@ -263,22 +335,47 @@ const SELECT = `
 
 const AMONG = 'where task_id in (select value from json_each(?))'
 
+const NEWEST = 'order by seq desc limit ?'
+
+/** SQLite's word for no limit. */
+const ALL = -1
+
+function conditionsOf({ group, func, success }: OutcomeFilter): { sql: string; value: string | number }[] {
+  return [
+    ...(group === undefined ? [] : [{ sql: 'task_group = ?', value: group }]),
+    ...(func === undefined ? [] : [{ sql: 'func = ?', value: func }]),
+    // The sign keeps the search in a group from going over all successes.
+    ...(success === undefined
+      ? []
+      : [{ sql: `${group === undefined ? '' : '+'}success = ?`, value: Number(success) }]),
+  ]
+}
+
+const COUNT = `select success, '' as fate, count(*) as count from tasks group by success`
+
+const COUNT_GROUP = `
+  select success, fate, count(*) as count from tasks where task_group = ? group by success, fate`
+
+const DELETE_GROUP = 'delete from tasks where task_group = ?'
+
+const UNLABEL_GROUP = 'update tasks set task_group = null where task_group = ?'
+
 const SELECT_BY_NAME = `
   with recursive blocks (block) as (
     select max(seq) >> 11 from tasks
     union all
-    select block - 1 from blocks where block > (select min(seq) >> 11 from tasks)
+    select (select max(seq) >> 11 from tasks where seq < block << 11) from blocks where block is not null
   )
   select tasks.* from blocks cross join tasks on tasks.seq >> 11 = block and tasks.name = ?
   order by stopped_at desc, seq desc limit 1`
 
 const UPSERT = `
   insert into tasks (task_id, run, attempt, name, func, args, task_group, cluster,
-                     enqueued_at, started_at, stopped_at, success, result, fate)
-  values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     enqueued_at, started_at, stopped_at, success, result, fate, bucket, nth)
+  values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
   on conflict (task_id) do update set
     run = excluded.run, attempt = excluded.attempt, name = excluded.name, func = excluded.func, args = excluded.args,
     task_group = excluded.task_group, cluster = excluded.cluster, enqueued_at = excluded.enqueued_at,
     started_at = excluded.started_at, stopped_at = excluded.stopped_at, success = excluded.success,
-    result = excluded.result, fate = excluded.fate
+    result = excluded.result, fate = excluded.fate, bucket = excluded.bucket, nth = excluded.nth
   where excluded.success > success or (excluded.success = success and excluded.run > run)`

@@ -25,8 +25,8 @@ export interface Outcome {
   readonly fate: Fate
 }
 
-/** A saved task: its best outcome so far. A success is never overwritten by a later failure. */
-export interface TaskRecord extends Outcome {
+/** A task's best outcome so far. A success is never overwritten by a later failure. */
+export interface SavedOutcome extends Outcome {
   /** False while the broker holds another attempt of it. */
   readonly final: boolean
 }
@@ -37,6 +37,37 @@ export interface Decision {
   readonly run: number
   readonly success: boolean
   readonly fate: Fate
+}
+
+/** Which successes of a queue are kept for how long. Failures are always kept. */
+export interface Retention {
+  readonly queue: string
+  /** The newest ones that are kept; 0: all. One that was deleted still counts until newer ones have pushed it out. */
+  readonly limit: number
+  /** Each group, name or func of the queue has the limit for itself; null: they share it. */
+  readonly per: 'group' | 'name' | 'func' | null
+  /** Milliseconds from its stop for which a success is kept whatever the limit. */
+  readonly atLeast: number
+}
+
+/** Which outcomes to list. */
+export interface OutcomeFilter {
+  readonly group?: string
+  readonly func?: string
+  readonly success?: boolean
+  /** The most to list; all when absent. */
+  readonly limit?: number
+}
+
+export interface OutcomeCounts {
+  readonly successes: number
+  /** Those that will be tried again too. */
+  readonly failures: number
+}
+
+export interface GroupCounts extends OutcomeCounts {
+  /** Of the failures, those that will be tried again. */
+  readonly retrying: number
 }
 
 /** A store. All methods reject with a {@link StoreError} that says what was expected, what was got and what to do. */
@@ -51,12 +82,16 @@ export interface Store {
    * Saves outcomes, all or none, and wakes whoever waits for one of them. Saying one twice changes nothing.
    * Of several outcomes of one task the best is kept: any success before a failure, then the later run.
    * Rejects with an {@link OutcomeRefusedError}, and with no other, when it is one of them that can never be saved.
+   * Forgets old successes beyond the {@link Retention} that the store was made with, at a cost that depends on how
+   * many are saved and never on how many are kept.
    */
   save(outcomes: readonly Outcome[]): Promise<void>
   /** The records of these tasks, in no order; those without an outcome are left out. */
-  fetch(taskIds: readonly string[]): Promise<TaskRecord[]>
+  fetch(taskIds: readonly string[]): Promise<SavedOutcome[]>
   /** The newest record with this human name. */
-  fetchByName(name: string): Promise<TaskRecord | undefined>
+  fetchByName(name: string): Promise<SavedOutcome | undefined>
+  /** Tasks in the reverse order of their first outcomes. */
+  list(filter: OutcomeFilter): Promise<SavedOutcome[]>
   /** Which of these tasks have an outcome already. */
   decisions(taskIds: readonly string[]): Promise<Decision[]>
   /**
@@ -65,5 +100,11 @@ export interface Store {
    */
   watch(onSaved: (taskIds: readonly string[]) => void): Promise<{ stop(): Promise<void> }>
   /** Successes and failures saved. */
-  counts(): Promise<{ readonly successes: number; readonly failures: number }>
+  counts(): Promise<OutcomeCounts>
+  /** The same of one group. */
+  countGroup(group: string): Promise<GroupCounts>
+  /** Forgets these tasks; returns how many it knew. */
+  delete(taskIds: readonly string[]): Promise<number>
+  /** Takes the group's label off its tasks, or forgets them with it; returns how many there were. */
+  deleteGroup(group: string, withTasks: boolean): Promise<number>
 }

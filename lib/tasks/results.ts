@@ -1,7 +1,7 @@
 import { type Client, defaultClient, type OutcomeOptions } from '../client.ts'
 import { ConfigError, type ErrorRecord, ResultTimeoutError, TaskFailedError } from '../errors.ts'
 import type { TaskHeader } from '../package.ts'
-import type { TaskRecord } from '../stores/store.ts'
+import type { SavedOutcome } from '../stores/store.ts'
 import { decode } from './codec.ts'
 import { show } from './define.ts'
 
@@ -55,7 +55,7 @@ export class Task<T = unknown> {
    * @returns undefined when there was none in time
    * @throws {StoreError} when the store cannot be reached
    */
-  fetch(options: WaitOptions = {}): Promise<TaskRecord | undefined> {
+  fetch(options: WaitOptions = {}): Promise<SavedOutcome | undefined> {
     return recordOf(this.#client, this.id, options)
   }
 }
@@ -72,7 +72,7 @@ export function result<T = unknown>(idOrName: string, options: LookupOptions = {
  * Looks for a task's record, whoever enqueued it: see {@link Task.fetch}.
  * @param idOrName the task's id (32 hex digits), or its human name: then the newest task of that name
  */
-export function fetch(idOrName: string, options: LookupOptions = {}): Promise<TaskRecord | undefined> {
+export function fetch(idOrName: string, options: LookupOptions = {}): Promise<SavedOutcome | undefined> {
   return recordOf(options.client ?? defaultClient(), idOrName, options)
 }
 
@@ -89,7 +89,7 @@ async function recordOf(
   client: Client,
   key: string,
   { wait = 0, final = false }: OutcomeOptions,
-): Promise<TaskRecord | undefined> {
+): Promise<SavedOutcome | undefined> {
   if (typeof wait === 'number' && wait >= 0) return client.outcome(key, { wait, final })
   throw new ConfigError(
     `wait must be milliseconds, 0 or more, got ${show(wait)}; leave it out of result() to wait as long as it takes.`,
@@ -102,7 +102,7 @@ function tooLate(label: string, wait: number): ResultTimeoutError {
   )
 }
 
-function failed({ taskId, attempt }: TaskRecord, error: ErrorRecord): TaskFailedError {
+function failed({ taskId, attempt }: SavedOutcome, error: ErrorRecord): TaskFailedError {
   const { message, stack } = error
   return new TaskFailedError(message, {
     taskId,

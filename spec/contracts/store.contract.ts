@@ -1,6 +1,13 @@
 import { expect } from 'chai'
 import { OutcomeRefusedError, StoreError } from '../../lib/errors.ts'
-import { createStore, type Outcome, type Store, type StoreOptions } from '../../lib/stores/index.ts'
+import {
+  createStore,
+  type Outcome,
+  type OutcomeFilter,
+  type Retention,
+  type Store,
+  type StoreOptions,
+} from '../../lib/stores/index.ts'
 import { Inbox, outcomeOf, type Peer, peer, range } from './material.ts'
 import type { PeerOrder } from './peer.ts'
 
@@ -30,8 +37,8 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
       await place.remove()
     })
 
-    async function open(): Promise<Store> {
-      const opened = await createStore(place.options)
+    async function open(retention?: Retention): Promise<Store> {
+      const opened = await createStore({ ...place.options, ...(retention && { retention }) })
       stores.push(opened)
       await opened.connect()
       return opened
@@ -146,6 +153,121 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
       }).timeout(30_000)
     })
 
+    describe('keeping successes', () => {
+      const retention = (given: Partial<Retention> = {}): Retention => ({
+        ...{ queue: 'default', limit: 2, per: null, atLeast: 0 },
+        ...given,
+      })
+
+      async function saved(keeper: Store, ...outcomes: Outcome[]): Promise<string[]> {
+        for (const outcome of outcomes) await keeper.save([outcome])
+        return keptIds()
+      }
+
+      const keptIds = async () => (await store.list({})).map(({ taskId }) => taskId).sort()
+
+      it('keeps the newest of a queue', async () => {
+        const keeper = await open(retention())
+        expect(await saved(keeper, ...['a', 'b', 'c', 'd'].map((id) => outcomeOf(id)))).to.deep.equal([
+          'c',
+          'd',
+        ])
+      })
+
+      it('keeps as many of those that are saved together', async () => {
+        const keeper = await open(retention())
+        await keeper.save(range(50).map((i) => outcomeOf(`t${i}`)))
+        expect(await keptIds()).to.deep.equal(['t48', 't49'])
+      })
+
+      it('keeps all where the limit is 0, and without one', async () => {
+        const keeper = await open(retention({ limit: 0 }))
+        await keeper.save(range(300).map((i) => outcomeOf(`t${i}`)))
+        await store.save(range(300).map((i) => outcomeOf(`u${i}`)))
+        expect(await keptIds()).to.have.lengthOf(600)
+      })
+
+      it('keeps every failure', async () => {
+        const keeper = await open(retention({ limit: 1 }))
+        const failures = ['a', 'b', 'c'].map((id) => outcomeOf(id, { success: false }))
+        expect(await saved(keeper, ...failures, outcomeOf('d'), outcomeOf('e'))).to.deep.equal([
+          ...['a', 'b', 'c', 'e'],
+        ])
+      })
+
+      it('keeps, whatever the limit, what has stopped a short time ago', async () => {
+        const keeper = await open(retention({ limit: 1, atLeast: 60_000 }))
+        const now = Date.now()
+        const stopped = (id: string, ago: number) => outcomeOf(id, { stoppedAt: now - ago })
+        const outcomes = [
+          stopped('a', 90_000),
+          stopped('b', 30_000),
+          stopped('c', 20_000),
+          stopped('d', 10_000),
+        ]
+        expect(await saved(keeper, ...outcomes)).to.deep.equal(['b', 'c', 'd'])
+      })
+
+      for (const per of ['func', 'name', 'group'] as const)
+        it(`gives each ${per} a limit of its own`, async () => {
+          const keeper = await open(retention({ limit: 1, per }))
+          const outcomes = range(9).map((i) => outcomeOf(`t${i}`, { name: 'n', [per]: `${per} ${i % 3}` }))
+          expect(await saved(keeper, ...outcomes)).to.deep.equal(['t6', 't7', 't8'])
+        })
+
+      it('lets tasks without a group share a limit', async () => {
+        const keeper = await open(retention({ limit: 1, per: 'group' }))
+        const outcomes = [outcomeOf('a'), outcomeOf('b', { group: 'g' }), outcomeOf('c')]
+        expect(await saved(keeper, ...outcomes)).to.deep.equal(['b', 'c'])
+      })
+
+      it('gives each queue a limit of its own', async () => {
+        const [keeper, mail] = [await open(retention()), await open(retention({ queue: 'mail', limit: 1 }))]
+        await saved(mail, ...['m1', 'm2'].map((id) => outcomeOf(id, { cluster: 'mail' })))
+        expect(await saved(keeper, ...['a', 'b', 'c'].map((id) => outcomeOf(id)))).to.deep.equal([
+          ...['b', 'c', 'm2'],
+        ])
+      })
+
+      it('counts a task once, however often its success is said', async () => {
+        const keeper = await open(retention())
+        const again = ['b', 'b', 'b'].map((id) => outcomeOf(id))
+        expect(await saved(keeper, outcomeOf('a'), ...again)).to.deep.equal(['a', 'b'])
+      })
+
+      it('counts a success that replaces a failure', async () => {
+        const keeper = await open(retention({ limit: 1 }))
+        const failed = failure({ fate: 'retry' })
+        expect(await saved(keeper, failed, outcomeOf('b'), success({ run: 2 }))).to.deep.equal(['a'])
+      })
+
+      it('is shared by all who save to a queue', async () => {
+        const [one, other] = [await open(retention()), await open(retention())]
+        await saved(one, outcomeOf('a'), outcomeOf('b'))
+        expect(await saved(other, outcomeOf('c'))).to.deep.equal(['b', 'c'])
+      })
+
+      it('comes down to a limit that is new, little by little', async () => {
+        await store.save(range(200).map((i) => outcomeOf(`t${i}`)))
+        const keeper = await open(retention())
+        for (const i of range(12)) await keeper.save([outcomeOf(`u${i}`)])
+        expect(await keptIds()).to.deep.equal(['u10', 'u11'])
+      })
+
+      it('follows a limit that is meant for something else now', async () => {
+        const outcomes = range(6).map((i) => outcomeOf(`t${i}`, { func: `f${i % 2}` }))
+        await saved(await open(retention({ limit: 6 })), ...outcomes)
+        const keeper = await open(retention({ limit: 2, per: 'func' }))
+        expect(await saved(keeper, outcomeOf('u', { func: 'f0' }))).to.deep.equal([
+          't1',
+          't3',
+          't4',
+          't5',
+          'u',
+        ])
+      })
+    })
+
     describe('looking up', () => {
       it('leaves out tasks without an outcome', async () => {
         await store.save([outcomeOf('a'), outcomeOf('b')])
@@ -175,6 +297,36 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
         expect(await store.fetchByName('name of t4999')).to.include({ taskId: 't4999' })
       })
 
+      it('finds a name below thousands that were forgotten', async () => {
+        const keeper = await open({ queue: 'default', limit: 1, per: null, atLeast: 0 })
+        await keeper.save([outcomeOf('old', { success: false, name: 'old' })])
+        for (const part of range(3)) await keeper.save(range(3_000).map((i) => outcomeOf(`${part}-${i}`)))
+        expect(await store.fetchByName('old')).to.include({ taskId: 'old' })
+        expect(await store.fetchByName('nobody')).to.equal(undefined)
+      })
+
+      it('lists the newest first', async () => {
+        await store.save(range(3).map((i) => outcomeOf(`t${i}`)))
+        expect((await store.list({})).map(({ taskId }) => taskId)).to.deep.equal(['t2', 't1', 't0'])
+        expect((await store.list({ limit: 1 })).map(({ taskId }) => taskId)).to.deep.equal(['t2'])
+      })
+
+      it('lists those of a group, a function or a state, and of all together', async () => {
+        await store.save([
+          outcomeOf('a', { group: 'g', func: 'f' }),
+          outcomeOf('b', { group: 'g', func: 'f', success: false }),
+          outcomeOf('c', { group: 'g' }),
+          outcomeOf('d', { func: 'f', success: false }),
+        ])
+        const ids = async (filter: OutcomeFilter) => (await store.list(filter)).map(({ taskId }) => taskId)
+        expect(await ids({ group: 'g' })).to.deep.equal(['c', 'b', 'a'])
+        expect(await ids({ func: 'f' })).to.deep.equal(['d', 'b', 'a'])
+        expect(await ids({ success: false })).to.deep.equal(['d', 'b'])
+        expect(await ids({ success: true, limit: 1 })).to.deep.equal(['c'])
+        expect(await ids({ group: 'g', func: 'f', success: true })).to.deep.equal(['a'])
+        expect(await ids({ group: 'nobody' })).to.be.empty
+      })
+
       it('knows what was decided', async () => {
         await store.save([success(), outcomeOf('b', { run: 2, success: false, fate: 'deadLetter' })])
         expect(await store.decisions(['a', 'b', 'c'])).to.have.deep.members([
@@ -187,6 +339,51 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
         expect(await store.counts()).to.deep.equal({ successes: 0, failures: 0 })
         await store.save([outcomeOf('a'), outcomeOf('b'), outcomeOf('c', { success: false })])
         expect(await store.counts()).to.deep.equal({ successes: 2, failures: 1 })
+      })
+    })
+
+    describe('groups', () => {
+      beforeEach(() =>
+        store.save([
+          outcomeOf('a', { group: 'g' }),
+          outcomeOf('b', { group: 'g', success: false, fate: 'retry' }),
+          outcomeOf('c', { group: 'g', success: false, fate: 'deadLetter' }),
+          outcomeOf('d', { group: 'h' }),
+          outcomeOf('e'),
+        ]),
+      )
+
+      it('are counted', async () => {
+        expect(await store.countGroup('g')).to.deep.equal({ successes: 1, failures: 2, retrying: 1 })
+        expect(await store.countGroup('nobody')).to.deep.equal({ successes: 0, failures: 0, retrying: 0 })
+      })
+
+      it('lose their label', async () => {
+        expect(await store.deleteGroup('g', false)).to.equal(3)
+        expect(await store.list({ group: 'g' })).to.be.empty
+        const [record] = await store.fetch(['a'])
+        expect(record).to.include({ taskId: 'a' }).and.not.to.have.property('group')
+      })
+
+      it('are deleted with their tasks', async () => {
+        expect(await store.deleteGroup('g', true)).to.equal(3)
+        expect(await store.deleteGroup('g', true)).to.equal(0)
+        expect((await store.list({})).map(({ taskId }) => taskId)).to.have.members(['d', 'e'])
+      })
+    })
+
+    describe('deleting', () => {
+      it('forgets tasks and says how many there were', async () => {
+        await store.save([outcomeOf('a'), outcomeOf('b')])
+        expect(await store.delete(['a', 'nobody'])).to.equal(1)
+        expect(await store.fetch(['a', 'b'])).to.have.lengthOf(1)
+        expect(await store.delete([])).to.equal(0)
+      })
+
+      it('lets a later outcome of the same task be saved', async () => {
+        await store.save([success()])
+        await store.delete(['a'])
+        expect(await keptOf(failure())).to.include({ success: false })
       })
     })
 

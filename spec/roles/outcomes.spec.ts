@@ -32,7 +32,7 @@ function ended(
 const key = (one: Ended) => runKey(one.taskId, one.run)
 const settle = () => new Promise(setImmediate)
 
-function desk({ decisions = [] as Decision[] } = {}) {
+function desk({ decisions = [] as Decision[], saveSuccesses = true } = {}) {
   const saved: Outcome[] = []
   const store = { isDown: false, refuses: (_one: Outcome): boolean => false }
   const reports: { type: string; [key: string]: unknown }[] = []
@@ -54,6 +54,7 @@ function desk({ decisions = [] as Decision[] } = {}) {
     queue: 'q',
     maxAttempts: 2,
     retry: 60_000,
+    saveSuccesses,
     report: (event) => void reports.push(event as never),
     record: (event) => void events.push(event),
     encodeFailure: (message) => JSON.stringify({ name: 'Error', message }),
@@ -75,6 +76,18 @@ const running = ({ taskId, run, attempt, name, func }: Ended, overran = false) =
 })
 
 describe('the monitor’s outcomes', () => {
+  it('are saved as the task wants it, else as the cluster does', async () => {
+    const { outcomes, saved, verdicts } = desk({ saveSuccesses: false })
+    outcomes.hear('w1', [
+      ended({ taskId: 'a' }),
+      ended({ taskId: 'b' }, { save: true }),
+      ended({ taskId: 'c', success: false, result: '{}' }, { save: false }),
+    ])
+    await settle()
+    expect(saved.map(({ taskId }) => taskId)).to.deep.equal(['b', 'c'])
+    expect(verdicts(), 'settled all the same').to.have.lengthOf(3)
+  })
+
   it('decide each fate: success, attempts left, exhausted, cut short', async () => {
     const { outcomes, verdicts, saved } = desk()
     const cases = [
