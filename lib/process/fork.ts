@@ -63,7 +63,11 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
       else if (message.kind === 'records') options.onRecords?.(message.records)
       else failure = message.error
     })
-    child.on('exit', leave)
+    child.on('exit', (code, signal) => {
+      // Its last reports may still be in the channel: they come before its exit.
+      if (child.connected) child.once('disconnect', () => leave(code, signal))
+      else leave(code, signal)
+    })
     child.on('error', (error) => {
       // A fork that failed has no exit; a signal that failed has one to come.
       if (child.pid === undefined) leave(null, null, { name: error.name, message: error.message })

@@ -113,8 +113,15 @@ function reopen(): void {
 
 /** Waits until the last message has left: one sent right before `exit` may otherwise never arrive. */
 async function leave(code: number): Promise<void> {
-  flushRecords()
+  do {
+    flushRecords()
+    await allSent()
+    // What was sent may have made room for the count of records that were dropped before.
+  } while (process.connected && channel.records.length > 0)
+  process.exit(code)
+}
+
+async function allSent(): Promise<void> {
   if (process.connected)
     await new Promise((resolve) => process.send?.({ kind: 'records', records: [] } satisfies Upward, resolve))
-  process.exit(code)
 }
