@@ -4,7 +4,7 @@ import { type ActorRefFrom, createActor, fromPromise, waitFor } from 'xstate'
 import { clusterMachine } from '../machines/cluster.ts'
 import { offerDefaults } from './client.ts'
 import type { Options, Settings } from './config.ts'
-import { resolveSettings } from './config.ts'
+import { childEnvironment, resolveSettings } from './config.ts'
 import { makeRuntimeDirectory, sweepRuntimeDirectories } from './directory.ts'
 import { ConfigError, EXIT, ProcessExitError } from './errors.ts'
 import { createLogger, createRecorder, type EventName, type Logger, type LogRecord } from './logger.ts'
@@ -191,6 +191,7 @@ export class Cluster {
         }),
         sentinel: fromProcess<{ type: string }>({
           module: entryFile,
+          environment: () => childEnvironment(this.#settings as Settings),
           killAfter: 30_000,
           onRecords: (records) => {
             for (const record of records) this.#hear(record as LogRecord)

@@ -2,7 +2,7 @@
  * Configuration: what a user gives, checked at the door, frozen after. The options themselves stand in one table in
  * lib/options.ts. This is the only file that reads the environment, and it loads no package before it is asked to.
  */
-import { dirname, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { z } from 'zod'
 import { type ConfigFile, findFile, loadConfigFile } from './config-file.ts'
@@ -101,6 +101,14 @@ export async function resolveConfig(
 /** The environment's name of an option: `dataDir` is `QCLUSTER_DATA_DIR`. */
 export function environmentName(name: OptionName): string {
   return `QCLUSTER_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+}
+
+/**
+ * What a cluster's processes get for their environment: this process's own, and a folder for compiled code. From the
+ * second start on they load a task file in TypeScript as fast as one in JavaScript.
+ */
+export function childEnvironment({ dataDir }: Pick<Settings, 'dataDir'>): Environment {
+  return { NODE_COMPILE_CACHE: join(dataDir, 'compile-cache'), ...process.env }
 }
 
 /** Environment variables read beside `QCLUSTER_…`, which wins. */

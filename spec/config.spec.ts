@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { inspect } from 'node:util'
 import { expect } from 'chai'
 import {
+  childEnvironment,
   defineConfig,
   environmentName,
   type Options,
@@ -24,6 +25,12 @@ describe('configuration', () => {
     folder = await realpath(await mkdtemp(join(tmpdir(), 'qcluster-config-')))
   })
   afterEach(() => rm(folder, { recursive: true }))
+
+  it('gives child processes a folder for compiled code', () => {
+    const { NODE_COMPILE_CACHE } = childEnvironment({ dataDir: folder })
+    expect(NODE_COMPILE_CACHE).to.equal(process.env.NODE_COMPILE_CACHE ?? join(folder, 'compile-cache'))
+    expect(childEnvironment({ dataDir: folder })).to.include({ PATH: process.env.PATH })
+  })
 
   const resolveHere = (options: Options = {}, where: ResolveOptions = {}) =>
     resolveConfig({ secretKey: 'secret', ...options }, { baseDir: folder, env: {}, ...where })

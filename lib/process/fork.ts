@@ -22,6 +22,8 @@ export interface ProcessOptions<TInput = unknown> {
   readonly childInput?: (input: TInput) => unknown
   /** Flags for the child's Node. None are inherited: a parent's loaders and debuggers would slow or clash. */
   readonly execArgv?: readonly string[]
+  /** The child's environment, asked for when it is forked; this process's own where absent. */
+  readonly environment?: () => NodeJS.ProcessEnv
   /** Milliseconds the child may take to leave after its parent has let go of it; then it is killed. */
   readonly killAfter?: number
   /** Called with each batch of log records that the child sends. */
@@ -46,6 +48,7 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
     const child = fork(modulePath(options.module), [], {
       execArgv: [...(options.execArgv ?? [])],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      ...(options.environment && { env: options.environment() }),
     })
     let failure: ReportedError | undefined
     let gone = false

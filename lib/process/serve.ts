@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module'
 import { type AnyActorLogic, type AnyActorRef, createActor, type EventObject } from 'xstate'
 import { toErrorRecord } from '../errors.ts'
 import type { Downward, Upward } from './fork.ts'
@@ -67,6 +68,8 @@ async function begin(
     typeof logic === 'function' ? await logic({ name, pid: process.pid, input, record }) : { logic, input }
   const actor = createActor(root.logic, { input: 'input' in root ? root.input : input, id: name })
   actor.on('*', (event) => report({ kind: 'event', event }))
+  // Otherwise compiled code is kept at the exit only, and a process that is killed has none.
+  actor.on('process.ready', () => setImmediate(flushCompileCache))
   actor.subscribe({ error: fail, complete: () => void leave(0) })
   actor.start()
   return { actor, orphanGrace: root.orphanGrace }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -145,6 +145,13 @@ describe('a cluster of forked processes', function () {
       expect(runs.length).to.be.at.most(role === 'worker' ? 301 : 300)
       expect(events).to.include(`${role}.reincarnated`)
     })
+
+  it('keeps the code that its processes compile in the data folder, for the next start', async () => {
+    await start()
+    await cluster.stop()
+    const kept = await readdir(join(folder, 'compile-cache'), { recursive: true, withFileTypes: true })
+    expect(kept.filter((entry) => entry.isFile())).not.to.be.empty
+  })
 
   it('finishes what it holds when it is stopped under load, and keeps the rest for the next', async () => {
     await start()
