@@ -7,7 +7,15 @@ import type { Options, Settings } from './config.ts'
 import { childEnvironment, resolveSettings } from './config.ts'
 import { makeRuntimeDirectory, sweepRuntimeDirectories } from './directory.ts'
 import { ConfigError, EXIT, ProcessExitError } from './errors.ts'
-import { createLogger, createRecorder, type EventName, type Logger, type LogRecord } from './logger.ts'
+import {
+  createLogger,
+  createRecorder,
+  type EventName,
+  type Logger,
+  type LogRecord,
+  type OwnLogger,
+  relayTo,
+} from './logger.ts'
 import { humanName, newClusterId } from './names.ts'
 import { entryFile } from './process/entry.ts'
 import { fromProcess } from './process/fork.ts'
@@ -17,6 +25,15 @@ import type { RoleInput } from './roles/role.ts'
 export interface Signal {
   readonly isSet: boolean
   wait(): Promise<void>
+}
+
+/** The options of the table, and what only code can give. */
+export interface ClusterOptions extends Options {
+  /**
+   * A winston logger of your own in place of the log on stderr. It stays in this process; `logLevel` decides what it gets,
+   * and its own level what it shows.
+   */
+  readonly logger?: OwnLogger
 }
 
 /**
@@ -34,6 +51,7 @@ export class Cluster {
   readonly pid = process.pid
   readonly host = hostname()
   readonly #options: Options
+  readonly #ownLogger: OwnLogger | undefined
   readonly #events = new EventEmitter()
   readonly #recorder = createRecorder({ level: 'debug', send: (record) => this.#hear(record) })
   #settings: Settings | undefined
@@ -45,9 +63,12 @@ export class Cluster {
   readonly actor: ActorRefFrom<typeof clusterMachine>
 
   /** @param options checked by {@link start}, which rejects with a ConfigError that lists all findings */
-  constructor(options: Options = {}) {
-    this.#options = options
-    offerDefaults(options)
+  constructor(options: ClusterOptions = {}) {
+    const { logger, ...others } = options
+    // Settings that are complete are known by their identity.
+    this.#options = logger === undefined ? options : others
+    this.#ownLogger = logger
+    offerDefaults(this.#options)
     this.actor = createActor(this.#machine())
     // A failure is told by start() and stop(), from the snapshot.
     this.actor.subscribe({ error: () => {} })
@@ -162,7 +183,7 @@ export class Cluster {
   /** What must be there before anything is forked. A stop that comes meanwhile leaves nothing behind. */
   async #prepare(signal: AbortSignal): Promise<void> {
     const settings = await resolveSettings(this.#options)
-    const logger = await createLogger(settings)
+    const logger = this.#ownLogger ? relayTo(this.#ownLogger) : await createLogger(settings)
     if (signal.aborted) return
     sweepRuntimeDirectories()
     this.#directory = makeRuntimeDirectory()

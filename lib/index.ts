@@ -14,7 +14,7 @@ export type {
   Settlement,
 } from './brokers/broker.ts'
 export { Client, close, configure, defaultClient } from './client.ts'
-export { Cluster } from './cluster.ts'
+export { Cluster, type ClusterOptions } from './cluster.ts'
 export { defineConfig, type LogLevel, type Options, type Settings } from './config.ts'
 export * from './errors.ts'
 export { fromProcess } from './process/fork.ts'

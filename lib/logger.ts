@@ -5,7 +5,7 @@
 import { styleText } from 'node:util'
 import type { Logger as WinstonLogger } from 'winston'
 import type { LogLevel, Settings } from './config.ts'
-import type { ErrorRecord } from './errors.ts'
+import { ConfigError, type ErrorRecord, toErrorRecord } from './errors.ts'
 
 /** The level of a record: that of the log without `silent`. */
 export type Level = Exclude<LogLevel, 'silent'>
@@ -240,6 +240,13 @@ export function createRecorder({
   }
 }
 
+/** A winston logger of the user's own, whichever copy of winston made it. */
+export interface OwnLogger {
+  /** Its levels and how bad each is. */
+  readonly levels: Readonly<Record<string, number>>
+  log(entry: { level: string; message: string; [field: string]: unknown }): unknown
+}
+
 export interface Logger {
   /** Writes a record's line, if its level is one that is logged. Never throws. */
   write(record: LogRecord): void
@@ -276,6 +283,28 @@ export async function createLogger(
   }
 }
 
+/**
+ * Hands records to a user's own logger: the event's words as its message, and what {@link toJson} writes as fields. Of its
+ * levels it gets the nearest one to ours; what it shows, where and how is its own affair, and it stays open.
+ * @throws {ConfigError} when it is no logger
+ */
+export function relayTo(own: OwnLogger): Logger {
+  refuseStranger(own)
+  const levels = levelsOf(own)
+  return {
+    write(record) {
+      const { message, ...fields } = entryOf(record)
+      try {
+        own.log({ ...fields, level: levels[record.level], message: escapeControls(message) })
+      } catch (error) {
+        // A cluster does not end of its log.
+        process.emitWarning(`The logger of a cluster failed: ${toErrorRecord(error).message}`)
+      }
+    },
+    close: async () => {},
+  }
+}
+
 /** A record as a line for people, and the stack of its error on lines below it. */
 export function toText(record: LogRecord, stream?: NodeJS.WritableStream): string {
   const { at, level } = record
@@ -287,8 +316,8 @@ export function toText(record: LogRecord, stream?: NodeJS.WritableStream): strin
 
 /** A record as one line of JSON: `at` (ISO 8601), `level`, `event`, `message`, and the event's own fields. */
 export function toJson(record: LogRecord): string {
-  const { at, level, event, ...fields } = record
-  return JSON.stringify({ at: new Date(at).toISOString(), level, event, message: wordsOf(record), ...fields })
+  // What JSON leaves as it is, a terminal may still obey.
+  return escapeControls(JSON.stringify(entryOf(record)))
 }
 
 /** The words of a record, in one place for every reader of it; an event of no name here goes by its own. */
@@ -300,6 +329,42 @@ export function wordsOf(record: LogRecord): string {
 /** Makes every character visible that could move the cursor, end a line or turn the reading direction. */
 export function escapeControls(text: string): string {
   return text.replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, visible)
+}
+
+interface Entry {
+  readonly at: string
+  readonly level: Level
+  readonly event: EventName
+  readonly message: string
+}
+
+function entryOf(record: LogRecord): Entry {
+  const { at, level, event, ...fields } = record
+  return { at: new Date(at).toISOString(), level, event, message: wordsOf(record), ...fields }
+}
+
+/** What other sets of levels call ours, the best name first: those of npm, of syslog, of the reference. */
+const NAMES: Readonly<Record<Level, readonly string[]>> = {
+  fatal: ['fatal', 'crit', 'critical', 'emerg', 'error'],
+  error: ['error', 'err'],
+  warn: ['warn', 'warning'],
+  info: ['info', 'notice'],
+  debug: ['debug', 'verbose', 'trace'],
+}
+
+function refuseStranger({ levels, log }: Partial<OwnLogger>): void {
+  if (typeof levels === 'object' && typeof log === 'function') return
+  throw new ConfigError(
+    'logger: expected what winston.createLogger() makes, with `levels` and `log`; correct it, or leave it out.',
+  )
+}
+
+function levelsOf({ levels }: OwnLogger): Record<Level, string> {
+  const nameOf = (level: Level) => NAMES[level].find((name) => name in levels) ?? level
+  return Object.fromEntries((Object.keys(NAMES) as Level[]).map((level) => [level, nameOf(level)])) as Record<
+    Level,
+    string
+  >
 }
 
 /** How bad each level is: the smaller, the worse. */

@@ -199,6 +199,8 @@ export function defaultOfOption(name: OptionName): unknown {
  * @param place where the user corrects it, such as the path of a config file
  */
 export function faultOf(name: string, value: unknown, place: string): string | undefined {
+  if (name === 'logger')
+    return `logger: a logger stays in the process that made it; give it to new Cluster({ logger }) instead, and remove it from ${place}.`
   if (!isOption(name))
     return `${name}: there is no such option; the nearest one is ${nearestName(name, optionNames)}. Correct it in ${place}.`
   const stranger = strangerIn(value, name)

@@ -391,6 +391,11 @@ describe('configuration', () => {
       expect(await refusal({ toString: 2 })).to.contain('there is no such option')
     })
 
+    it('tells where a logger belongs', async () => {
+      await write('qcluster.config.mjs', 'export default { logger: { log() {} } }')
+      expect(await refusal({})).to.match(/logger: .* give it to new Cluster\(\{ logger \}\) .*config\.mjs/)
+    })
+
     it('lists all that is wrong, wherever it stands', async () => {
       await write('qcluster.config.mjs', 'export default { poll: 0 }')
       const message = await refusal({ workers: 0, logFormat: 'xml' }, { env: { QCLUSTER_GRACE: 'soon' } })

@@ -1,8 +1,11 @@
+import { once } from 'node:events'
 import { PassThrough, Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { stripVTControlCharacters } from 'node:util'
 import { expect } from 'chai'
+import winston from 'winston'
 import type { LogLevel } from '../lib/config.ts'
+import { ConfigError } from '../lib/errors.ts'
 import {
   createLogger,
   createRecorder,
@@ -12,6 +15,7 @@ import {
   isWanted,
   type LogRecord,
   type Records,
+  relayTo,
   toJson,
   toText,
   wordsOf,
@@ -160,6 +164,13 @@ describe('forged log lines', () => {
     expect(toJson(record)).not.to.match(/[\n\r]/)
   })
 
+  it('do not come out of JSON that a terminal shows, and can be read back', () => {
+    const task = '\u009b2J\u007f\u2028\u202e'
+    const json = toJson(recordOf('task.finished', { ...TASK, task }))
+    expect(json).not.to.match(/[\u007f-\u009f\u2028\u202e]/)
+    expect(JSON.parse(json).task).to.equal(task)
+  })
+
   it('do not come out of unusual characters', () => {
     const nasty = ['\u0000', '\u007f', '\u0085', '\u009b', '\u2028', '\u202e', '\u2066', '\ud800']
     for (const character of nasty) expect(escapeControls(character)).to.match(/^\\u[0-9a-f]{4}$/)
@@ -221,6 +232,86 @@ describe('createLogger', () => {
     logger.write(finished)
     await logger.close()
   })
+})
+
+describe("a user's own logger", () => {
+  const lines: Record<string, unknown>[] = []
+  const ownLogger = (levels?: winston.config.AbstractConfigSetLevels) =>
+    winston.createLogger({
+      ...(levels && { levels }),
+      level: 'info',
+      transports: new winston.transports.Stream({
+        stream: new Writable({
+          objectMode: true,
+          write: (line, _encoding, done) => {
+            lines.push(JSON.parse(JSON.stringify(line)))
+            done()
+          },
+        }),
+      }),
+      format: winston.format.json(),
+    })
+
+  beforeEach(() => {
+    lines.length = 0
+  })
+
+  it('gets the words of an event, its name and its fields', async () => {
+    const own = ownLogger()
+    relayTo(own).write(recordOf('task.finished', { ...TASK, run: 2 }))
+    await settled()
+    expect(lines).to.deep.equal([
+      {
+        level: 'info',
+        message: "Processed 'math.copysign' (snake-fifteen-hydrogen-april)",
+        event: 'task.finished',
+        at: new Date(NOON).toISOString(),
+        ...TASK,
+        run: 2,
+      },
+    ])
+  })
+
+  it('gets of its levels the one that is nearest to ours', async () => {
+    const failed = recordOf('cluster.failed', { cluster: 'a-b-c-d' })
+    for (const levels of [winston.config.npm.levels, winston.config.syslog.levels, { fatal: 0, info: 1 }])
+      relayTo(ownLogger(levels)).write(failed)
+    relayTo(ownLogger(winston.config.syslog.levels)).write(recordOf('task.interrupted', TASK))
+    await settled()
+    expect(lines.map(({ level }) => level)).to.deep.equal(['error', 'crit', 'fatal', 'warning'])
+  })
+
+  it('gets words without what could move a cursor', async () => {
+    relayTo(ownLogger()).write(recordOf('task.finished', { ...TASK, func: 'f\u001b[2J' }))
+    await settled()
+    expect(lines[0]?.message).to.contain("'f\\u001b[2J'")
+  })
+
+  it('stays open when the cluster is done with it', async () => {
+    const own = ownLogger()
+    const logger = relayTo(own)
+    await logger.close()
+    own.info('mine')
+    await settled()
+    expect(lines).to.deep.equal([{ level: 'info', message: 'mine' }])
+  })
+
+  it('ends no cluster when it fails', async () => {
+    const warned = once(process, 'warning')
+    relayTo({ levels: { info: 0 }, log: () => expect.fail('out of paper') }).write(
+      recordOf('task.finished', TASK),
+    )
+    expect((await warned)[0].message).to.equal('The logger of a cluster failed: out of paper')
+  })
+
+  it('is refused when it is none', () => {
+    expect(() => relayTo(console as never)).to.throw(
+      ConfigError,
+      'expected what winston.createLogger() makes',
+    )
+  })
+
+  const settled = () => new Promise((resolve) => setImmediate(resolve))
 })
 
 describe('createRecorder', () => {
