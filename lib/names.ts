@@ -9,6 +9,16 @@ export async function loadIds(): Promise<() => string> {
   return () => v7().replaceAll('-', '')
 }
 
+/**
+ * Whether a text can be the name of something: it fits into a line of a log and shows all that it is. Not so are control
+ * characters, line separators, what turns the reading direction, and U+FFFD, which stands where bytes were no UTF-8.
+ */
+export function isName(value: unknown, longest = 200): value is string {
+  return typeof value === 'string' && value.length <= longest && NAME.test(value)
+}
+
+const NAME = /^[^\p{C}\p{Zl}\p{Zp}\ufffd]+$/u
+
 /** A new cluster's id: a UUID v4. */
 export const newClusterId = (): string => randomUUID()
 

@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from 'node:os'
 import { z } from 'zod'
-import { nearestName } from './names.ts'
+import { isName, nearestName } from './names.ts'
 
 /** The levels of the log, and the names that other systems give them. */
 const LEVELS = {
@@ -47,8 +47,8 @@ const oneOf = <const T extends readonly [string, ...string[]]>(...values: T) =>
 
 const clusterName = expects(
   'text',
-  'a name of 1 to 100 characters, none of them a control character',
-  z.string().regex(/^[^\p{C}]{1,100}$/u),
+  'a name of 1 to 100 characters, none of them invisible or damaged',
+  z.string().refine((name) => isName(name, 100)),
 )
 const secretKey = expects(
   'text',

@@ -5,6 +5,7 @@
 
 import type { Package } from './brokers/broker.ts'
 import { SignatureError } from './errors.ts'
+import { isName } from './names.ts'
 import { SIGNATURE_LENGTH, type Signer } from './signing.ts'
 
 const PURPOSE = 'qcluster.task'
@@ -67,7 +68,10 @@ export function openPackage(sealed: Package, queue: string, signer: Signer): Ope
   return { header, args: signed.slice(headerEnd + 1) }
 }
 
-/** True when `value` has all that decides a run, of the right types. The rest of a signed header is trusted. */
+/**
+ * True when `value` has all that decides a run, of the right types, and names that can be shown: who has the key may still
+ * write no line of our log. The rest of a signed header is trusted.
+ */
 export function isTaskHeader(value: unknown): value is TaskHeader {
   if (typeof value !== 'object' || value === null) return false
   const header = value as Partial<Record<keyof TaskHeader, unknown>>
@@ -76,8 +80,9 @@ export function isTaskHeader(value: unknown): value is TaskHeader {
     /^[0-9a-f]{32}$/.test(header.id) &&
     isCount(header.run) &&
     isCount(header.attempt) &&
-    typeof header.name === 'string' &&
-    typeof header.func === 'string' &&
+    isName(header.name) &&
+    isName(header.func) &&
+    (header.group === undefined || isName(header.group)) &&
     Number.isFinite(header.enqueuedAt)
   )
 }

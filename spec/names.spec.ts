@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { humanName, loadIds, nearestName, newClusterId, processName, taskName } from '../lib/names.ts'
+import { humanName, isName, loadIds, nearestName, newClusterId, processName, taskName } from '../lib/names.ts'
 
 describe('a task’s id', () => {
   it('is a UUID of version 7 without dashes', async () => {
@@ -12,6 +12,41 @@ describe('a task’s id', () => {
     const ids = Array.from({ length: 1_000 }, newId)
     expect(new Set(ids).size).to.equal(ids.length)
     expect(ids.toSorted()).to.deep.equal(ids)
+  })
+})
+
+describe('a name', () => {
+  it('is what fits into a line and shows all that it is', () => {
+    for (const name of [
+      'a',
+      'math.add',
+      'два слова',
+      '漢字 👩',
+      '__proto__',
+      'x'.repeat(200),
+      "'; drop table tasks; --",
+    ])
+      expect(isName(name), name).to.equal(true)
+  })
+
+  it('is nothing hidden, moving, damaged, endless, or of another type', () => {
+    const hidden = [
+      'a\nb',
+      '\u001b[2J',
+      'a\u0000',
+      '\u009b',
+      '\u2028',
+      '\u202e',
+      '\u200b',
+      '\ud800',
+      '\ufffd',
+    ]
+    for (const name of [...hidden, '', 'x'.repeat(10_000), 1, null, undefined, ['a']])
+      expect(isName(name), JSON.stringify(name)?.slice(0, 40)).to.equal(false)
+  })
+
+  it('has as many characters as its owner allows', () => {
+    expect([isName('x'.repeat(100), 100), isName('x'.repeat(101), 100)]).to.deep.equal([true, false])
   })
 })
 

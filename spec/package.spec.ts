@@ -105,10 +105,17 @@ describe('a task header', () => {
       { attempt: undefined },
       { name: 1 },
       { func: null },
+      { func: '' },
+      { func: 'f\u001b[2J' },
+      { func: 'x'.repeat(10_000) },
+      { name: 'a\nb' },
+      { group: 'a\u2028b' },
+      { group: null },
       { enqueuedAt: '2026-01-01' },
     ]
     for (const change of wrong)
       expect(isTaskHeader({ ...header, ...change }), JSON.stringify(change)).to.equal(false)
+    expect(isTaskHeader({ ...header, func: '__proto__', group: 'constructor' })).to.equal(true)
     for (const value of [null, undefined, 'text', 1]) expect(isTaskHeader(value)).to.equal(false)
   })
 })

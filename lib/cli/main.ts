@@ -1,5 +1,6 @@
 import { type Command, program } from 'commander'
 import { EXIT, toErrorRecord } from '../errors.ts'
+import { escapeControls } from '../logger.ts'
 import { addCheck } from './check.ts'
 import { addEnqueue } from './enqueue.ts'
 import { addInfo } from './info.ts'
@@ -23,6 +24,6 @@ export async function main(argv: readonly string[]): Promise<void> {
 function told(error: unknown): number {
   const { code, exitCode, message } = { exitCode: undefined, ...toErrorRecord(error) }
   if (code?.startsWith('commander.')) return exitCode === 0 ? EXIT.clean : EXIT.usage
-  console.error(message)
+  console.error(message.split('\n').map(escapeControls).join('\n'))
   return exitCode ?? EXIT.interrupted
 }

@@ -1,4 +1,5 @@
 import { ConfigError } from '../errors.ts'
+import { isName } from '../names.ts'
 
 /**
  * Where a task function carries its definition. A registered symbol, and no registry of tasks: two copies of this
@@ -73,12 +74,12 @@ export function runLimitsOf(options: RunLimits, owner: string): RunLimits {
 
 /**
  * Lets a name pass that fits into one line of a log.
- * @throws {ConfigError} when it is no text, empty, longer than 200 characters, or has a control character
+ * @throws {ConfigError} when it is no text, empty, longer than 200 characters, or {@link isName} says no
  */
 export function checkName(what: string, name: unknown): string {
-  if (typeof name === 'string' && /^\P{C}{1,200}$/u.test(name)) return name
+  if (isName(name)) return name
   throw new ConfigError(
-    `${what} must be 1 to 200 characters, none of them a control character, got ${show(name)}; choose another.`,
+    `${what} must be 1 to 200 characters, none of them invisible or damaged, got ${show(name)}; choose another.`,
   )
 }
 

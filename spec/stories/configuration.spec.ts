@@ -172,6 +172,17 @@ describe('the configuration on the command line', function () {
     expect((await run(['strat'])).stderr).to.contain('Did you mean start?')
   })
 
+  it('refuses hostile task names, and shows a terminal nothing of them that it would obey: 2', async () => {
+    for (const name of ['a\u001b[2Jb', 'a\u009b2Jb', 'a\nb', '\ufffd', 'x'.repeat(10_000), '']) {
+      const { code, stderr } = await run(['enqueue', name])
+      expect(code, name).to.equal(2)
+      expect(stderr).to.match(/^The name of a task must be 1 to 200 characters.*\n$/)
+      expect(stderr)
+        .to.have.length.below(300)
+        .and.not.match(/[^\P{Cc}\n]/u)
+    }
+  })
+
   it('takes no secret from the command line, where everybody sees it', async () => {
     expect(await run(['start', '--secret-key', 'x'])).to.include({ code: 2 })
   })
