@@ -32,4 +32,14 @@ export type {
 } from './stores/store.ts'
 export { defineTask, type RunLimits, type TaskDefinition, type TaskFunction } from './tasks/define.ts'
 export { asyncTask, type EnqueueOptions } from './tasks/enqueue.ts'
-export { fetch, type LookupOptions, result, Task, type WaitOptions } from './tasks/results.ts'
+export type { FailureRecord } from './tasks/failure.ts'
+export { countGroup, deleteGroup, fetchGroup, type GroupOptions, resultGroup } from './tasks/groups.ts'
+export {
+  deleteTask,
+  fetch,
+  type LookupOptions,
+  result,
+  Task,
+  type TaskRecord,
+  type WaitOptions,
+} from './tasks/results.ts'

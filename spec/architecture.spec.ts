@@ -10,7 +10,7 @@ const LAYERS = [
   ['index'],
   ['cluster', 'inspection'],
   ['roles', 'process'],
-  ['client', 'tasks', 'stat'],
+  ['client', 'connection', 'tasks', 'stat'],
   ['brokers', 'stores', 'package'],
   [
     'config',

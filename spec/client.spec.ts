@@ -25,8 +25,8 @@ import type { Outcome, Store } from '../lib/stores/store.ts'
 import { decode, encode } from '../lib/tasks/codec.ts'
 import { defineTask } from '../lib/tasks/define.ts'
 import { asyncTask } from '../lib/tasks/enqueue.ts'
-import { encodeError } from '../lib/tasks/failure.ts'
-import { fetch, result, type Task } from '../lib/tasks/results.ts'
+import { encodeError, toFailure } from '../lib/tasks/failure.ts'
+import { deleteTask, fetch, result, type Task } from '../lib/tasks/results.ts'
 
 const add = defineTask('math.add', (a: number, b: number) => a + b)
 const report = defineTask({ name: 'report', timeout: 60, maxAttempts: 5, retry: 2 }, (_of: object) => {})
@@ -262,7 +262,7 @@ describe('a client', () => {
         await store.save([success(saved, value)])
 
         expect(await saved.result({ wait: 1_000 })).to.deep.equal(value)
-        expect(await saved.fetch()).to.include({ taskId: saved.id, success: true })
+        expect(await saved.fetch()).to.include({ id: saved.id, state: 'success', success: true })
       })
 
     it('waits for a result that is saved later', async () => {
@@ -362,7 +362,7 @@ describe('a client', () => {
     })
 
     it('throws what the task threw', async () => {
-      const thrown = new RangeError('too much')
+      const thrown = new RangeError('too much', { cause: new Error('far') })
       const { name, message, stack } = thrown
       await store.save([
         {
@@ -370,15 +370,44 @@ describe('a client', () => {
           success: false,
           attempt: 3,
           fate: 'deadLetter',
-          result: encodeError(thrown as Required<Error>),
+          result: encodeError(toFailure(thrown)),
         },
       ])
       const error = (await failureOf(saved.result())) as TaskFailedError
 
       expect(error).to.be.instanceOf(TaskFailedError)
       expect(error).to.include({ message: 'too much', taskId: saved.id, attempt: 3, stack })
-      expect(error.cause).to.deep.equal({ name, message, stack })
-      expect(await saved.fetch()).to.include({ success: false, attempt: 3, final: true })
+      expect(error.cause).to.deep.include({ name, message, stack })
+      expect(error.cause).to.have.nested.property('cause.message', 'far')
+      expect(await saved.fetch())
+        .to.include({ state: 'failure', success: false, attempt: 3, final: true })
+        .and.to.have.nested.property('error.message', 'too much')
+    })
+
+    it('gives the whole record, its values decoded', async () => {
+      const { id, name } = saved
+      const times = { enqueuedAt: 1_000, startedAt: 1_500, stoppedAt: 3_000 }
+      await store.save([{ ...success(saved, new Map([[1, 2]])), ...times, args: '[2,3]', group: 'sums' }])
+
+      expect(await saved.fetch()).to.deep.equal({
+        ...{ id, name, func: 'math.add', args: [2, 3], group: 'sums', cluster: 'default' },
+        ...{ state: 'success', success: true, final: true, result: new Map([[1, 2]]), attempt: 1, run: 1 },
+        ...{ enqueuedAt: new Date(1_000), startedAt: new Date(1_500), stoppedAt: new Date(3_000) },
+        timeTaken: 2,
+      })
+    })
+
+    it('forgets a record', async () => {
+      await store.save([success(saved, 5)])
+
+      expect(await saved.delete()).to.equal(true)
+      expect(await saved.delete()).to.equal(false)
+      expect(await deleteTask(saved.name, { client })).to.equal(false)
+      expect(await saved.fetch()).to.equal(undefined)
+    })
+
+    it('refuses a name that no task can have', async () => {
+      expect(await failureOf(result('a\nb', { client }))).to.be.instanceOf(ConfigError)
     })
 
     it('answers with the first outcome, or with the last when that is wanted', async () => {

@@ -1,9 +1,8 @@
 import type { RunnerReport } from '../../machines/worker.ts'
 import type { Settings } from '../config.ts'
-import { toErrorRecord } from '../errors.ts'
 import type { BoardWriter } from '../process/board.ts'
 import { decode, encode, pack } from '../tasks/codec.ts'
-import { encodeError } from '../tasks/failure.ts'
+import { encodeError, toFailure } from '../tasks/failure.ts'
 import type { LoadedTask } from '../tasks/load.ts'
 import {
   type Ended,
@@ -194,7 +193,7 @@ export class Runner {
       if (this.#aborted && abort.signal.aborted && !overran)
         return { ...this.#endedOf(job), interrupted: true }
       const told = overran ? new Error(`Task exceeded maximum timeout value (${timeout} seconds)`) : error
-      return { ...this.#endedOf(job), result: encodeError(toErrorRecord(told)) }
+      return { ...this.#endedOf(job), result: encodeError(toFailure(told)) }
     } finally {
       clearTimeout(timer)
     }

@@ -1,9 +1,10 @@
-import { type Client, defaultClient, type OutcomeOptions } from '../client.ts'
-import { ConfigError, type ErrorRecord, ResultTimeoutError, TaskFailedError } from '../errors.ts'
+import { type Client, defaultClient } from '../client.ts'
+import { ConfigError, ResultTimeoutError, TaskFailedError } from '../errors.ts'
 import type { TaskHeader } from '../package.ts'
 import type { SavedOutcome } from '../stores/store.ts'
 import { decode } from './codec.ts'
-import { show } from './define.ts'
+import { checkName, show } from './define.ts'
+import type { FailureRecord } from './failure.ts'
 
 /** How long to wait, and for which outcome. */
 export interface WaitOptions {
@@ -19,6 +20,38 @@ export interface WaitOptions {
 export interface LookupOptions extends WaitOptions {
   /** Instead of the default client. */
   readonly client?: Client
+}
+
+/**
+ * What is saved of a task: its best outcome so far, as plain data.
+ * @see https://django-q2.readthedocs.io/en/master/tasks.html#django_q.models.Task
+ */
+export interface TaskRecord<T = unknown> {
+  /** 32 hex digits, the same for all attempts. */
+  readonly id: string
+  readonly name: string
+  readonly func: string
+  readonly args: readonly unknown[]
+  readonly group?: string
+  /** The queue that it came from. */
+  readonly cluster: string
+  readonly state: 'success' | 'failure'
+  readonly success: boolean
+  /** False when it failed and will be tried again. */
+  readonly final: boolean
+  /** What it returned; absent when it failed. */
+  readonly result?: T
+  /** What it threw; absent when it succeeded. */
+  readonly error?: FailureRecord
+  /** Which attempt this outcome is of: 1, 2, … */
+  readonly attempt: number
+  /** Which copy of the task this outcome is of; a replay counts on here, and begins its attempts anew. */
+  readonly run: number
+  readonly enqueuedAt: Date
+  readonly startedAt: Date
+  readonly stoppedAt: Date
+  /** Seconds from the enqueueing to the end. */
+  readonly timeTaken: number
 }
 
 /** A task that was enqueued. */
@@ -55,14 +88,20 @@ export class Task<T = unknown> {
    * @returns undefined when there was none in time
    * @throws {StoreError} when the store cannot be reached
    */
-  fetch(options: WaitOptions = {}): Promise<SavedOutcome | undefined> {
-    return recordOf(this.#client, this.id, options)
+  fetch(options: WaitOptions = {}): Promise<TaskRecord<T> | undefined> {
+    return recordOf<T>(this.#client, this.id, options)
+  }
+
+  /** Forgets the task's record: see {@link deleteTask}. */
+  delete(): Promise<boolean> {
+    return deleteTask(this.id, { client: this.#client })
   }
 }
 
 /**
  * Waits for what a task returned, whoever enqueued it: see {@link Task.result}.
  * @param idOrName the task's id (32 hex digits), or its human name: then the newest task of that name
+ * @see https://django-q2.readthedocs.io/en/master/tasks.html#django_q.tasks.result
  */
 export function result<T = unknown>(idOrName: string, options: LookupOptions = {}): Promise<T> {
   return resultOf<T>(options.client ?? defaultClient(), idOrName, `"${idOrName}"`, options)
@@ -71,43 +110,105 @@ export function result<T = unknown>(idOrName: string, options: LookupOptions = {
 /**
  * Looks for a task's record, whoever enqueued it: see {@link Task.fetch}.
  * @param idOrName the task's id (32 hex digits), or its human name: then the newest task of that name
+ * @see https://django-q2.readthedocs.io/en/master/tasks.html#django_q.tasks.fetch
  */
-export function fetch(idOrName: string, options: LookupOptions = {}): Promise<SavedOutcome | undefined> {
-  return recordOf(options.client ?? defaultClient(), idOrName, options)
+export function fetch<T = unknown>(
+  idOrName: string,
+  options: LookupOptions = {},
+): Promise<TaskRecord<T> | undefined> {
+  return recordOf<T>(options.client ?? defaultClient(), idOrName, options)
+}
+
+/**
+ * Forgets a task's record. One that still waits or runs is not stopped by it, and its outcome will be saved.
+ * @param idOrName the task's id (32 hex digits), or its human name: then the newest task of that name
+ * @returns false when there was none
+ * @throws {StoreError} when the store cannot be reached
+ */
+export async function deleteTask(
+  idOrName: string,
+  { client = defaultClient() }: Pick<LookupOptions, 'client'> = {},
+): Promise<boolean> {
+  const outcome = await outcomeOf(client, idOrName, {})
+  if (outcome === undefined) return false
+  return (await client.atStore((store) => store.delete([outcome.taskId]))) > 0
+}
+
+/** Makes a record of what the store keeps. */
+export function toRecord<T>(outcome: SavedOutcome): TaskRecord<T> {
+  const { taskId, name, func, group, cluster, success, final, attempt, run } = outcome
+  const value = decode(outcome.result)
+  return {
+    id: taskId,
+    name,
+    func,
+    args: decode(outcome.args) as unknown[],
+    ...(group !== undefined && { group }),
+    cluster,
+    state: success ? 'success' : 'failure',
+    success,
+    final,
+    ...(success ? { result: value as T } : { error: value as FailureRecord }),
+    attempt,
+    run,
+    enqueuedAt: new Date(outcome.enqueuedAt),
+    startedAt: new Date(outcome.startedAt),
+    stoppedAt: new Date(outcome.stoppedAt),
+    timeTaken: Math.max(0, outcome.stoppedAt - outcome.enqueuedAt) / 1000,
+  }
+}
+
+/** Makes an error of a record that has one. */
+export function toError({ id, attempt, error }: TaskRecord): TaskFailedError {
+  const { message, stack } = error as FailureRecord
+  return new TaskFailedError(message, {
+    taskId: id,
+    attempt,
+    ...(stack !== undefined && { stack }),
+    cause: error,
+  })
+}
+
+/**
+ * Lets a time to wait pass.
+ * @throws {ConfigError} when it is none
+ */
+export function checkWait(wait: unknown): void {
+  if (typeof wait === 'number' && wait >= 0) return
+  throw new ConfigError(
+    `wait must be milliseconds, 0 or more, got ${show(wait)}; Infinity waits as long as it takes.`,
+  )
 }
 
 async function resultOf<T>(client: Client, key: string, label: string, options: WaitOptions): Promise<T> {
   const { wait = Number.POSITIVE_INFINITY } = options
-  const record = await recordOf(client, key, { ...options, wait })
+  const record = await recordOf<T>(client, key, { ...options, wait })
   if (record === undefined) throw tooLate(label, wait)
-  const value = decode(record.result)
-  if (!record.success) throw failed(record, value as ErrorRecord)
-  return value as T
+  if (!record.success) throw toError(record)
+  return record.result as T
 }
 
-async function recordOf(
+async function recordOf<T>(
   client: Client,
   key: string,
-  { wait = 0, final = false }: OutcomeOptions,
+  options: WaitOptions,
+): Promise<TaskRecord<T> | undefined> {
+  const outcome = await outcomeOf(client, key, options)
+  return outcome && toRecord(outcome)
+}
+
+async function outcomeOf(
+  client: Client,
+  key: string,
+  { wait = 0, final = false }: WaitOptions,
 ): Promise<SavedOutcome | undefined> {
-  if (typeof wait === 'number' && wait >= 0) return client.outcome(key, { wait, final })
-  throw new ConfigError(
-    `wait must be milliseconds, 0 or more, got ${show(wait)}; leave it out of result() to wait as long as it takes.`,
-  )
+  checkName('The id or name of a task', key)
+  checkWait(wait)
+  return client.outcome(key, { wait, final })
 }
 
 function tooLate(label: string, wait: number): ResultTimeoutError {
   return new ResultTimeoutError(
     `The task ${label} had no outcome within ${wait} ms and may still finish; wait longer, and see that a cluster serves its queue.`,
   )
-}
-
-function failed({ taskId, attempt }: SavedOutcome, error: ErrorRecord): TaskFailedError {
-  const { message, stack } = error
-  return new TaskFailedError(message, {
-    taskId,
-    attempt,
-    ...(stack !== undefined && { stack }),
-    cause: error,
-  })
 }

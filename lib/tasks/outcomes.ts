@@ -1,0 +1,201 @@
+/**
+ * Looks for outcomes, and waits for them without polling: the store wakes whoever watches it. All who wait share one
+ * watcher, one slow look, and queries.
+ */
+import { type Connection, Lazy, LONGEST_TIMER, type Pending } from '../connection.ts'
+import { ResultTimeoutError } from '../errors.ts'
+import type { GroupCounts, SavedOutcome, Store } from '../stores/store.ts'
+
+export interface OutcomeOptions {
+  /** Milliseconds to wait; 0, the default: look once. Infinity: as long as it takes. */
+  readonly wait?: number
+  /** Only the last outcome counts: not a failure that will be tried again. */
+  readonly final?: boolean
+}
+
+/** Looks for outcomes of tasks by id or name, and for those of groups. */
+export class Outcomes {
+  readonly #store: Connection<Store>
+  readonly #pending: Pending
+  readonly #watcher: Lazy<{ stop(): Promise<void> }>
+  readonly #waiters = new Map<Key, Set<Waiter>>()
+  #looking: NodeJS.Timeout | undefined
+  #round: Round | undefined
+
+  constructor(store: Connection<Store>, pending: Pending) {
+    this.#store = store
+    this.#pending = pending
+    this.#watcher = new Lazy(() => store.use((port) => port.watch((ids) => this.#wake(ids))))
+  }
+
+  /** The outcome of a task; undefined when there was none in time. */
+  ofTask(idOrName: string, { wait = 0, final = false }: OutcomeOptions): Promise<SavedOutcome | undefined> {
+    return this.#get<SavedOutcome>(idOrName, wait, (record) => record.final || !final)
+  }
+
+  /** Whether so many tasks of a group have an outcome in time. */
+  async ofGroup(group: string, count: number, { wait = 0, final = false }: OutcomeOptions): Promise<boolean> {
+    const isEnough = ({ successes, failures, retrying }: GroupCounts) =>
+      successes + failures - (final ? retrying : 0) >= count
+    return (await this.#get<GroupCounts>(groupKey(group), wait, isEnough)) !== undefined
+  }
+
+  /** Sends everybody who waits away. */
+  dismiss(): void {
+    for (const [key, waiters] of this.#waiters)
+      for (const { reject } of waiters) reject(closedWhileWaiting(key))
+  }
+
+  async unwatch(): Promise<void> {
+    const watcher = await this.#watcher.take()
+    await watcher?.stop()
+  }
+
+  async #get<F extends Found>(key: Key, wait: number, isIt: (found: F) => boolean): Promise<F | undefined> {
+    const answers = isIt as (found: Found) => boolean
+    if (wait > 0) return this.#wait(key, wait, answers) as Promise<F | undefined>
+    const found = await this.#look(key)
+    return found && answers(found) ? (found as F) : undefined
+  }
+
+  async #wait(key: Key, wait: number, answers: Waiter['answers']): Promise<Found | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<Found | undefined>()
+    const waiter: Waiter = { answers, resolve, reject }
+    const deadline = wait > LONGEST_TIMER ? undefined : setTimeout(() => expire(waiter), wait)
+    this.#join(key, waiter)
+    // Whoever comes hears at once of a store that cannot be reached; whoever waits sits its outage out.
+    this.#check(key).catch(reject)
+    try {
+      return await promise
+    } finally {
+      clearTimeout(deadline)
+      this.#leave(key, waiter)
+    }
+  }
+
+  #join(key: Key, waiter: Waiter): void {
+    const waiters = this.#waiters.get(key) ?? new Set()
+    this.#waiters.set(key, waiters.add(waiter))
+    this.#looking ??= setInterval(() => this.#recheck(this.#waiters.keys()), LOOK_INTERVAL)
+  }
+
+  #leave(key: Key, waiter: Waiter): void {
+    const waiters = this.#waiters.get(key)
+    waiters?.delete(waiter)
+    if (waiters?.size === 0) this.#waiters.delete(key)
+    if (this.#waiters.size > 0) return
+    clearInterval(this.#looking)
+    this.#looking = undefined
+  }
+
+  /** A wake-up names ids, so one for which somebody waits by name or group may be among them. */
+  #wake(ids: readonly string[]): void {
+    this.#recheck(ids.filter((id) => this.#waiters.has(id)))
+    this.#recheck([...this.#waiters.keys()].filter((key) => !isId(key)))
+  }
+
+  #recheck(keys: Iterable<Key>): void {
+    for (const key of keys) this.#check(key).catch((failure) => this.#note(key, failure))
+  }
+
+  #check(key: Key): Promise<void> {
+    return this.#pending.hold(this.#answer(key))
+  }
+
+  /** Watches before it looks: what is saved in between is then seen twice rather than never. */
+  async #answer(key: Key): Promise<void> {
+    await this.#watcher.get()
+    const found = await this.#look(key)
+    this.#note(key, undefined)
+    for (const { answers, resolve } of this.#waiters.get(key) ?? [])
+      if (found && answers(found)) resolve(found)
+  }
+
+  #note(key: Key, failure: unknown): void {
+    for (const waiter of this.#waiters.get(key) ?? []) waiter.failure = failure
+  }
+
+  async #look(key: Key): Promise<Found | undefined> {
+    this.#round ??= this.#begin(new Set())
+    const { keys, found } = this.#round
+    keys.add(key)
+    return (await found).get(key)
+  }
+
+  #begin(keys: Set<Key>): Round {
+    return { keys, found: this.#query(keys) }
+  }
+
+  async #query(keys: Set<Key>): Promise<Map<Key, Found>> {
+    await endOfTurn()
+    this.#round = undefined
+    return this.#store.use((store) => find(store, [...keys]))
+  }
+}
+
+/** What is looked for: a task's id, its name, or a group's. */
+type Key = string
+
+type Found = SavedOutcome | GroupCounts
+
+/** Somebody who waits for something. */
+interface Waiter {
+  /** Whether this is what is waited for. */
+  readonly answers: (found: Found) => boolean
+  readonly resolve: (found: Found | undefined) => void
+  readonly reject: (error: unknown) => void
+  /** Why the last look failed; undefined when it did not. */
+  failure?: unknown
+}
+
+/** All looks of one turn of the event loop: one query. */
+interface Round {
+  readonly keys: Set<Key>
+  readonly found: Promise<Map<Key, Found>>
+}
+
+/** A wake-up can be lost with the process that should have sent it, so whoever waits also looks this often. */
+const LOOK_INTERVAL = 1_000
+
+/** Lets all that is ready to run go first. */
+function endOfTurn(): Promise<void> {
+  return new Promise((resolve) => process.nextTick(resolve))
+}
+
+function expire({ failure, resolve, reject }: Waiter): void {
+  if (failure === undefined) resolve(undefined)
+  else reject(failure)
+}
+
+function closedWhileWaiting(key: Key): ResultTimeoutError {
+  const what = isGroup(key) ? `tasks of the group ${groupOf(key)}` : `the task ${key}`
+  return new ResultTimeoutError(
+    `The client was closed while waiting for ${what}, which may still finish; wait for it before close().`,
+  )
+}
+
+async function find(store: Store, keys: readonly Key[]): Promise<Map<Key, Found>> {
+  const byId = keys.filter(isId)
+  const others = keys.filter((key) => !isId(key))
+  const records = byId.length > 0 ? await store.fetch(byId) : []
+  const found = await Promise.all(others.map(async (key) => [key, await findOne(store, key)] as const))
+  return new Map([
+    ...records.map((record) => [record.taskId, record] as const),
+    ...found.flatMap(([key, one]) => (one ? [[key, one] as const] : [])),
+  ])
+}
+
+function findOne(store: Store, key: Key): Promise<Found | undefined> {
+  return isGroup(key) ? store.countGroup(groupOf(key)) : store.fetchByName(key)
+}
+
+function isId(key: Key): boolean {
+  return /^[0-9a-f]{32}$/.test(key)
+}
+
+/** No id and no name has a line feed in it. */
+const GROUP = 'group\n'
+
+const groupKey = (group: string): Key => GROUP + group
+const groupOf = (key: Key): string => key.slice(GROUP.length)
+const isGroup = (key: Key): boolean => key.startsWith(GROUP)
