@@ -65,6 +65,13 @@ export class SignatureError extends QclusterError {
 export class BrokerError extends QclusterError {
   readonly code = 'QCLUSTER_BROKER'
   override readonly exitCode = EXIT.unreachable
+  /** True where the broker is away, not unwilling: to try again later may help. */
+  readonly isTransient: boolean
+
+  constructor(message: string, options?: ErrorOptions & { isTransient?: boolean }) {
+    super(message, options)
+    this.isTransient = options?.isTransient ?? false
+  }
 }
 
 /** The store cannot be reached or refused. Start it, or correct its address. */

@@ -1,0 +1,250 @@
+/** One connection to RabbitMQ: opened at the first server that answers, watched, and closed. The only file with amqplib in it. */
+import type { Socket } from 'node:net'
+import type { Channel, ChannelModel, ConfirmChannel } from 'amqplib'
+import { BrokerError } from '../errors.ts'
+import { type Address, placeOf, tlsOptionsOf } from './rabbitmq-address.ts'
+import { type Traits, traitsOf } from './rabbitmq-traits.ts'
+
+/** How long a server may take to answer, when we connect and when we leave. Milliseconds. */
+const CONNECT_TIMEOUT = 10_000
+const CLOSE_TIMEOUT = 2_000
+
+/**
+ * A connection that is open until it is closed or lost. It does not keep the process, except while somebody {@link hold}s
+ * it.
+ */
+export class Link {
+  readonly traits: Traits
+  /** The server, for people. */
+  readonly place: string
+  /** Why the server takes no messages now; undefined while it does. */
+  blocked: string | undefined
+  /** Resolves with the reason when the connection is lost or closed. */
+  readonly ended: Promise<BrokerError>
+  readonly #model: ChannelModel
+  readonly #socket: Socket
+  #holders = 0
+
+  constructor(model: ChannelModel, traits: Traits, address: Address) {
+    this.#model = model
+    this.#socket = socketOf(model)
+    this.place = placeOf(address)
+    this.ended = this.#watch()
+    this.traits = traits
+    letGo(model)
+    gatherWrites(this.#socket)
+  }
+
+  channel(): Promise<Channel> {
+    return this.#model.createChannel()
+  }
+
+  confirmChannel(): Promise<ConfirmChannel> {
+    return this.#model.createConfirmChannel()
+  }
+
+  /** Keeps the process alive until {@link release}. */
+  hold(): void {
+    if (this.#holders++ === 0) this.#socket.ref()
+  }
+
+  release(): void {
+    if (--this.#holders === 0) this.#socket.unref()
+  }
+
+  /** Says goodbye to the server, but does not wait long for one that may be gone. */
+  async close(): Promise<void> {
+    this.hold()
+    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT)
+    await this.#model.close().catch(() => this.#socket.destroy())
+    clearTimeout(timer)
+    this.release()
+  }
+
+  #watch(): Promise<BrokerError> {
+    const { promise, resolve } = Promise.withResolvers<BrokerError>()
+    let reason: Error | undefined
+    this.#model.on('error', (error) => {
+      reason = error
+    })
+    this.#model.on('close', (error) => {
+      resolve(connectionLost(this.place, reason ?? error))
+      // amqplib ends its half, which frees nothing while the other side is gone.
+      setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT).unref()
+    })
+    this.#model.on('blocked', (why) => {
+      this.blocked = why
+    })
+    this.#model.on('unblocked', () => {
+      this.blocked = undefined
+    })
+    return promise
+  }
+}
+
+/** Connects to the first of these servers that answers. `name` is what its management page shows. */
+export async function openLink(addresses: readonly Address[], name: string): Promise<Link> {
+  const failures: BrokerError[] = []
+  for (const address of addresses) {
+    try {
+      return await openAt(address, name)
+    } catch (error) {
+      failures.push(error instanceof BrokerError ? error : refusal(error as Error, address))
+    }
+  }
+  throw failures.length === 1 ? failures[0] : noneAnswers(failures)
+}
+
+async function openAt(address: Address, name: string): Promise<Link> {
+  const model = await connect(address, name)
+  try {
+    return new Link(model, traitsOf(model.connection.serverProperties.version), address)
+  } catch (error) {
+    await model.close()
+    throw error
+  }
+}
+
+async function connect(address: Address, name: string): Promise<ChannelModel> {
+  const { connect: open, credentials } = await import('amqplib')
+  const { protocol, host: hostname, port, user, password, heartbeat } = address
+  return open(
+    // amqplib decodes the vhost, also of a form that was never encoded.
+    { protocol, hostname, port, vhost: encodeURIComponent(address.vhost), heartbeat },
+    {
+      ...tlsOptionsOf(address),
+      credentials: address.isExternal ? credentials.external() : credentials.plain(user, password),
+      // Without it a message of two packets waits 40 ms for the acknowledgement of the first.
+      noDelay: true,
+      keepAlive: true,
+      timeout: CONNECT_TIMEOUT,
+      clientProperties: { connection_name: name },
+    },
+  )
+}
+
+/** What amqplib has no public name for: the socket and the timers of the heartbeat. */
+interface Internals {
+  readonly stream: Socket
+  readonly heartbeater?: { readonly sendTimer: NodeJS.Timeout; readonly recvTimer: NodeJS.Timeout }
+}
+
+const internalsOf = (model: ChannelModel): Internals => model.connection as unknown as Internals
+const socketOf = (model: ChannelModel): Socket => internalsOf(model).stream
+
+/** Lets the process end while the connection is idle. */
+function letGo(model: ChannelModel): void {
+  const { stream, heartbeater } = internalsOf(model)
+  stream.unref()
+  heartbeater?.sendTimer.unref()
+  heartbeater?.recvTimer.unref()
+}
+
+/** Sends what is written in one turn of the event loop in one packet: amqplib writes each frame by itself. */
+function gatherWrites(socket: Socket): void {
+  const write = socket.write.bind(socket)
+  let isGathering = false
+  const send = () => {
+    isGathering = false
+    socket.uncork()
+  }
+  // As amqplib calls it: with a frame.
+  socket.write = (frame: string | Uint8Array) => {
+    if (!isGathering) {
+      isGathering = true
+      socket.cork()
+      process.nextTick(send)
+    }
+    return write(frame)
+  }
+}
+
+function connectionLost(place: string, reason: Error | undefined): BrokerError {
+  const why = reason?.message ?? 'it was closed'
+  return new BrokerError(`The connection to RabbitMQ at ${place} is lost: ${why}.`, {
+    cause: reason,
+    isTransient: true,
+  })
+}
+
+function noneAnswers(failures: readonly BrokerError[]): BrokerError {
+  const isTransient = failures.some((failure) => failure.isTransient)
+  return new BrokerError(
+    `None of ${failures.length} servers can be used.\n- ${failures.map(({ message }) => message).join('\n- ')}`,
+    {
+      isTransient,
+    },
+  )
+}
+
+/** What a refused connection means: the first pattern that its message or code matches, with what to do. */
+const REFUSALS: readonly {
+  readonly sign: RegExp
+  readonly isTransient?: true
+  readonly say: (address: Address, reason: string) => string
+}[] = [
+  {
+    sign: /ACCESS[-_]REFUSED/,
+    say: ({ user }) =>
+      `refuses the user "${user}": unknown, wrong password, or not allowed from here. Correct user and password in the option broker`,
+  },
+  {
+    sign: /Expected ConnectionOpenOk|NOT_ALLOWED/,
+    say: ({ vhost, user }) =>
+      `has no virtual host "${vhost}" that the user "${user}" may use. Create it and set its permissions, or correct the end of the URL`,
+  },
+  {
+    sign: /ECONNREFUSED|ECONNRESET|EPIPE|EHOSTUNREACH|ENETUNREACH|EAI_AGAIN/,
+    isTransient: true,
+    say: (_, reason) => `does not answer (${reason}). Start it, or correct the option broker`,
+  },
+  {
+    sign: /ETIMEDOUT/,
+    isTransient: true,
+    say: () =>
+      `does not answer within ${CONNECT_TIMEOUT / 1000} seconds, or not as RabbitMQ does. Start it, or correct the option broker`,
+  },
+  {
+    sign: /ENOTFOUND/,
+    say: ({ host }) => `cannot be found: there is no host "${host}". Correct the option broker`,
+  },
+  {
+    sign: /WRONG_VERSION_NUMBER|wrong version number|packet length too long|EPROTO/,
+    say: () => 'does not speak TLS there. Write amqp://, or the port for TLS (5671)',
+  },
+  {
+    sign: /CERT|certificate|altnames/i,
+    say: (_, reason) =>
+      `has a certificate that is not trusted (${reason}). Name its CA in the URL: ?cacertfile=/path/ca.pem`,
+  },
+  {
+    sign: /alert|handshake failure/i,
+    say: (_, reason) =>
+      `ended the TLS handshake (${reason}). It may want a client's certificate: ?certfile=…&keyfile=…`,
+  },
+  {
+    // A server that starts or stops does that too.
+    sign: /Socket closed abruptly|before secure TLS/,
+    isTransient: true,
+    say: ({ protocol }) =>
+      `hangs up: it may be starting, ${protocol === 'amqp' ? 'expect TLS (amqps://), ' : ''}or not be RabbitMQ`,
+  },
+]
+
+function refusal(cause: Error, address: Address): BrokerError {
+  const reason = reasonOf(cause)
+  const known = REFUSALS.find(({ sign }) => sign.test(reason))
+  const what =
+    known?.say(address, reason) ?? `does not answer as RabbitMQ does (${reason}). Correct the option broker`
+  return new BrokerError(`RabbitMQ at ${placeOf(address)} ${what}.`, {
+    cause,
+    isTransient: known?.isTransient ?? false,
+  })
+}
+
+/** Of a host with several addresses, Node tells each one's failure in `errors` and nothing in its message. */
+function reasonOf(error: Error & { code?: unknown; errors?: readonly Error[] }): string {
+  const { code, message, errors = [] } = error
+  const told = [message, ...errors.map((one) => one.message)].filter(Boolean).join('; ')
+  return typeof code === 'string' && !told.includes(code) ? `${code} ${told}`.trim() : told
+}

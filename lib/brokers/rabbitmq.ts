@@ -1,0 +1,193 @@
+/** RabbitMQ as a broker: quorum queues carry the tasks of any number of clusters on any number of machines. */
+import { BrokerError } from '../errors.ts'
+import type { Broker, ConsumeOptions, Consumer, DeadLetter, Enqueued } from './broker.ts'
+import { type Address, parseAddresses } from './rabbitmq-address.ts'
+import { RabbitmqConsumer } from './rabbitmq-consumer.ts'
+import { listDeadLetters } from './rabbitmq-dead.ts'
+import { type Link, openLink } from './rabbitmq-link.ts'
+import { asBrokerError, Publisher, persist } from './rabbitmq-publisher.ts'
+import { checkName, countWaiting, deleteAll, purgeWaiting, routeTo, using } from './rabbitmq-topology.ts'
+
+export interface RabbitmqBrokerOptions {
+  /** One URL (`amqp://user:password@host:5672/vhost`, `amqps://…`), or those of several servers, tried in turn. */
+  readonly broker: string | readonly string[]
+  /** Milliseconds that a package may take to be confirmed, reconnecting included; 10,000 by default. */
+  readonly enqueueTimeout?: number
+  /** Milliseconds that {@link Broker.connect} tries while nobody answers; 0, the default: once. */
+  readonly patience?: number
+  /** Names the connections in RabbitMQ's management page. */
+  readonly label?: string
+}
+
+/** Makes a broker over RabbitMQ; nothing is opened before `connect()`. */
+export function rabbitmqBroker(options: RabbitmqBrokerOptions): Broker {
+  return new RabbitmqBroker(options)
+}
+
+/**
+ * Has two connections: a server that is low on memory does not read from those that publish, acknowledgements included.
+ * The one of the producers comes back by itself when it is needed; the loss of the other is told to its consumers.
+ */
+class RabbitmqBroker implements Broker {
+  readonly #addresses: readonly Address[]
+  readonly #timeout: number
+  readonly #patience: number
+  readonly #label: string
+  readonly #consumers = new Set<RabbitmqConsumer>()
+  #publisher: Publisher | undefined
+  #producing: Promise<Link> | undefined
+  #consuming: Promise<Link> | undefined
+
+  constructor({ broker, enqueueTimeout = 10_000, patience = 0, label = 'qcluster' }: RabbitmqBrokerOptions) {
+    this.#addresses = parseAddresses(broker)
+    this.#timeout = enqueueTimeout
+    this.#patience = patience
+    this.#label = label
+  }
+
+  async connect(): Promise<void> {
+    this.#publisher ??= new Publisher({ connect: () => this.#producerLink(), timeout: this.#timeout })
+    const deadline = performance.now() + this.#patience
+    await persist(
+      () => this.#producerLink(),
+      () => performance.now() < deadline,
+    )
+  }
+
+  async close(): Promise<void> {
+    const publisher = this.#publisher
+    this.#publisher = undefined
+    await Promise.all([...this.#consumers].map((consumer) => consumer.leave()))
+    await publisher?.idle()
+    const links = [this.#producing, this.#consuming]
+    this.#producing = undefined
+    this.#consuming = undefined
+    await Promise.all(links.map(closeLink))
+  }
+
+  ping(): Promise<void> {
+    return this.#operate(() => Promise.resolve())
+  }
+
+  async info(): Promise<string> {
+    const { traits, place, blocked } = await this.#linkInUse()
+    const late = `a consumer that is late ${traits.lateConsumer}`
+    return `RabbitMQ ${traits.version} at ${place} (${late}${blocked ? `; takes no messages: ${blocked}` : ''})`
+  }
+
+  /** Unlike the port says, RabbitMQ cannot take all or none: where this rejects, some may be kept. */
+  async enqueue(batch: readonly Enqueued[]): Promise<void> {
+    const letters = batch.map(({ queue, package: sealed, delay }) => {
+      checkName(queue)
+      return { queue, package: sealed, route: routeTo(queue, delay) }
+    })
+    await this.#openPublisher().publish(letters)
+  }
+
+  async consume(options: ConsumeOptions): Promise<Consumer> {
+    checkName(options.queue)
+    const publisher = this.#openPublisher()
+    const link = await this.#consumerLink()
+    link.hold()
+    try {
+      const consumer = await RabbitmqConsumer.open(options, {
+        link,
+        publish: (letter) => publisher.publish([letter]),
+        gone: (one) => this.#consumers.delete(one),
+      })
+      this.#consumers.add(consumer)
+      return consumer
+    } finally {
+      link.release()
+    }
+  }
+
+  queueSize(queue: string): Promise<number> {
+    return this.#ask((open) => countWaiting(open, queue))
+  }
+
+  async lockSize(queue: string): Promise<number> {
+    return [...this.#consumers]
+      .filter((consumer) => consumer.queue === queue)
+      .reduce((total, { unsettled }) => total + unsettled, 0)
+  }
+
+  purge(queue: string): Promise<number> {
+    return this.#ask((open) => purgeWaiting(open, queue))
+  }
+
+  deleteQueue(queue: string): Promise<void> {
+    return this.#ask((open) => deleteAll(open, queue))
+  }
+
+  deadLetters(queue: string, limit = 100): Promise<DeadLetter[]> {
+    return this.#ask((open) => listDeadLetters(open, queue, limit))
+  }
+
+  #openPublisher(): Publisher {
+    if (this.#publisher) return this.#publisher
+    throw new BrokerError('The broker is not connected: call connect() first, and not after close().')
+  }
+
+  async #linkInUse(): Promise<Link> {
+    this.#openPublisher()
+    return this.#producerLink()
+  }
+
+  #operate<T>(work: Parameters<typeof using<T>>[1]): Promise<T> {
+    return this.#ask((open) => using(open, work))
+  }
+
+  /** Asks the server something, and not for ever: it does not read what we write while it is low on memory. */
+  async #ask<T>(work: (open: () => ReturnType<Link['channel']>) => Promise<T>): Promise<T> {
+    const link = await this.#linkInUse()
+    const { promise: late, reject } = Promise.withResolvers<never>()
+    const timer = setTimeout(() => reject(notAnswered(link, this.#timeout)), this.#timeout)
+    try {
+      return await Promise.race([work(() => link.channel()), late])
+    } catch (error) {
+      throw asBrokerError(error)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #producerLink(): Promise<Link> {
+    this.#producing ??= this.#open('producer', () => {
+      this.#producing = undefined
+    })
+    return this.#producing
+  }
+
+  #consumerLink(): Promise<Link> {
+    this.#consuming ??= this.#open('consumer', () => {
+      this.#consuming = undefined
+    })
+    return this.#consuming
+  }
+
+  /** Opens a connection; `forget` is called when it is lost, or was never there. */
+  async #open(purpose: string, forget: () => void): Promise<Link> {
+    try {
+      const link = await openLink(this.#addresses, `${this.#label} ${purpose} ${process.pid}`)
+      void link.ended.then(forget)
+      return link
+    } catch (error) {
+      forget()
+      throw error
+    }
+  }
+}
+
+async function closeLink(opening: Promise<Link> | undefined): Promise<void> {
+  const link = await opening?.catch(() => undefined)
+  await link?.close()
+}
+
+function notAnswered(link: Link, timeout: number): BrokerError {
+  const why = link.blocked ? `: it takes no messages (${link.blocked})` : ''
+  return new BrokerError(
+    `RabbitMQ at ${link.place} did not answer within ${timeout / 1000} seconds${why}. See \`rabbitmq-diagnostics status\`.`,
+    { isTransient: true },
+  )
+}

@@ -1,0 +1,41 @@
+/** The servers that specs need, each made available when the first one asks for it, and ended with the run. */
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable, Writable } from 'node:stream'
+
+type Name = 'rabbitmq' | 'postgres'
+type Holder = ChildProcessByStdio<Writable, Readable, null>
+
+/** A server may have to be installed first. Call this in a `before` hook. */
+export async function service(this: Mocha.Context, name: Name): Promise<string> {
+  this.timeout(300_000)
+  urls[name] ??= start(name)
+  return urls[name]
+}
+
+const urls: Partial<Record<Name, Promise<string>>> = {}
+const holders: Holder[] = []
+const main = join(import.meta.dirname, '..', 'tools', 'services', 'main.ts')
+
+async function start(name: Name): Promise<string> {
+  const holder = spawn(process.execPath, [main, name], { stdio: ['pipe', 'pipe', 'inherit'] })
+  holders.push(holder)
+  for await (const url of createInterface(holder.stdout)) return url
+  throw new Error(`These specs need ${name}; why it cannot be had is said above.`)
+}
+
+async function end(holder: Holder): Promise<void> {
+  if (holder.exitCode !== null) return
+  const exit = once(holder, 'exit')
+  holder.stdin.end()
+  await exit
+}
+
+export const mochaHooks = {
+  async afterAll(this: Mocha.Context): Promise<void> {
+    this.timeout(30_000)
+    await Promise.all(holders.map(end))
+  },
+}
