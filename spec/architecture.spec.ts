@@ -31,6 +31,7 @@ const KEEPERS: Record<string, string> = {
   winston: 'lib/logger.ts',
   zod: 'lib/options.ts',
   'node:sqlite': 'lib/sqlite.ts',
+  amqplib: 'lib/brokers/rabbitmq-link.ts',
   'node:child_process': 'lib/process/fork.ts',
 }
 

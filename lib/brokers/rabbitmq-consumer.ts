@@ -92,6 +92,11 @@ export class RabbitmqConsumer implements Consumer {
     return this.#unsettled
   }
 
+  /** As how many consumers the server counts it. */
+  get size(): number {
+    return this.#shares.length
+  }
+
   setPrefetch(prefetch: number): void {
     this.#prefetch = prefetch
     this.#adjust()

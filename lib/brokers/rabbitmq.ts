@@ -1,7 +1,17 @@
 /** RabbitMQ as a broker: quorum queues carry the tasks of any number of clusters on any number of machines. */
 import { BrokerError } from '../errors.ts'
-import type { Broker, ConsumeOptions, Consumer, DeadLetter, Enqueued } from './broker.ts'
+import type {
+  Broker,
+  ConsumeOptions,
+  Consumer,
+  ControlRequest,
+  DeadLetter,
+  Enqueued,
+  Listener,
+  ListenOptions,
+} from './broker.ts'
 import { type Address, parseAddresses } from './rabbitmq-address.ts'
+import { type Held, RabbitmqBus } from './rabbitmq-bus.ts'
 import { RabbitmqConsumer } from './rabbitmq-consumer.ts'
 import { listDeadLetters } from './rabbitmq-dead.ts'
 import { type Link, openLink } from './rabbitmq-link.ts'
@@ -34,6 +44,10 @@ class RabbitmqBroker implements Broker {
   readonly #patience: number
   readonly #label: string
   readonly #consumers = new Set<RabbitmqConsumer>()
+  readonly #bus = new RabbitmqBus({
+    connect: () => this.#linkInUse(),
+    held: (queue) => this.#heldHere(queue),
+  })
   #publisher: Publisher | undefined
   #producing: Promise<Link> | undefined
   #consuming: Promise<Link> | undefined
@@ -57,6 +71,7 @@ class RabbitmqBroker implements Broker {
   async close(): Promise<void> {
     const publisher = this.#publisher
     this.#publisher = undefined
+    await this.#bus.close()
     await Promise.all([...this.#consumers].map((consumer) => consumer.leave()))
     await publisher?.idle()
     const links = [this.#producing, this.#consuming]
@@ -66,7 +81,7 @@ class RabbitmqBroker implements Broker {
   }
 
   ping(): Promise<void> {
-    return this.#operate(() => Promise.resolve())
+    return this.#ask((open) => using(open, () => Promise.resolve()))
   }
 
   async info(): Promise<string> {
@@ -90,6 +105,7 @@ class RabbitmqBroker implements Broker {
     const link = await this.#consumerLink()
     link.hold()
     try {
+      await this.#bus.answerFor(options.queue)
       const consumer = await RabbitmqConsumer.open(options, {
         link,
         publish: (letter) => publisher.publish([letter]),
@@ -106,10 +122,8 @@ class RabbitmqBroker implements Broker {
     return this.#ask((open) => countWaiting(open, queue))
   }
 
-  async lockSize(queue: string): Promise<number> {
-    return [...this.#consumers]
-      .filter((consumer) => consumer.queue === queue)
-      .reduce((total, { unsettled }) => total + unsettled, 0)
+  lockSize(queue: string): Promise<number> {
+    return this.#inTime(this.#bus.held(queue))
   }
 
   purge(queue: string): Promise<number> {
@@ -124,6 +138,26 @@ class RabbitmqBroker implements Broker {
     return this.#ask((open) => listDeadLetters(open, queue, limit))
   }
 
+  publishStat(clusterId: string, body: string, ttl: number): Promise<void> {
+    return this.#inTime(this.#bus.publishStat(clusterId, body, ttl))
+  }
+
+  withdrawStat(clusterId: string): Promise<void> {
+    return this.#bus.withdrawStat(clusterId)
+  }
+
+  stats(): Promise<string[]> {
+    return this.#inTime(this.#bus.stats())
+  }
+
+  control(request: ControlRequest): Promise<void> {
+    return this.#bus.control(request)
+  }
+
+  onControl(options: ListenOptions): Promise<Listener> {
+    return this.#inTime(this.#bus.onControl(options))
+  }
+
   #openPublisher(): Publisher {
     if (this.#publisher) return this.#publisher
     throw new BrokerError('The broker is not connected: call connect() first, and not after close().')
@@ -134,17 +168,25 @@ class RabbitmqBroker implements Broker {
     return this.#producerLink()
   }
 
-  #operate<T>(work: Parameters<typeof using<T>>[1]): Promise<T> {
-    return this.#ask((open) => using(open, work))
+  #heldHere(queue: string): Held {
+    const consumers = [...this.#consumers].filter((consumer) => consumer.queue === queue)
+    return {
+      unsettled: consumers.reduce((total, { unsettled }) => total + unsettled, 0),
+      consumers: consumers.reduce((total, { size }) => total + size, 0),
+    }
   }
 
-  /** Asks the server something, and not for ever: it does not read what we write while it is low on memory. */
   async #ask<T>(work: (open: () => ReturnType<Link['channel']>) => Promise<T>): Promise<T> {
     const link = await this.#linkInUse()
+    return this.#inTime(work(() => link.channel()))
+  }
+
+  /** Waits for the server, but not for ever: it does not read what we write while it is low on memory. */
+  async #inTime<T>(answer: Promise<T>): Promise<T> {
     const { promise: late, reject } = Promise.withResolvers<never>()
-    const timer = setTimeout(() => reject(notAnswered(link, this.#timeout)), this.#timeout)
+    const timer = setTimeout(() => reject(notAnswered(this.#timeout)), this.#timeout)
     try {
-      return await Promise.race([work(() => link.channel()), late])
+      return await Promise.race([answer, late])
     } catch (error) {
       throw asBrokerError(error)
     } finally {
@@ -184,10 +226,9 @@ async function closeLink(opening: Promise<Link> | undefined): Promise<void> {
   await link?.close()
 }
 
-function notAnswered(link: Link, timeout: number): BrokerError {
-  const why = link.blocked ? `: it takes no messages (${link.blocked})` : ''
+function notAnswered(timeout: number): BrokerError {
   return new BrokerError(
-    `RabbitMQ at ${link.place} did not answer within ${timeout / 1000} seconds${why}. See \`rabbitmq-diagnostics status\`.`,
+    `RabbitMQ did not answer within ${timeout / 1000} seconds: it may be low on memory or disk, or not be reachable any more. See \`rabbitmq-diagnostics status\`.`,
     { isTransient: true },
   )
 }
