@@ -22,10 +22,19 @@ export function toReportedError(error: unknown): ReportedError {
   return {
     name: error.name,
     message: error.message,
-    ...(error.stack !== undefined && { stack: error.stack }),
+    ...(error.stack !== undefined && { stack: stackWithCauses(error) }),
     ...(typeof code === 'string' && { code }),
     ...(typeof exitCode === 'number' && { exitCode }),
   }
+}
+
+/** Causes may form a ring. */
+const MOST_CAUSES = 5
+
+/** Where it happened, and where what caused it did: the place that has to be mended. */
+function stackWithCauses({ stack, cause }: Error, depth = 0): string {
+  if (!(cause instanceof Error) || depth === MOST_CAUSES) return stack ?? ''
+  return `${stack}\nCaused by: ${stackWithCauses(cause, depth + 1)}`
 }
 
 /** A run that a worker's timer board shows. */
