@@ -19,6 +19,16 @@ export const EXIT = {
   restarts: 5,
 } as const
 
+/** What each exit code says, for the help and the README. */
+export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
+  clean: 'Stopped cleanly; of `check`: nothing worse than a warning.',
+  interrupted: 'A started task was interrupted, the stop reached its deadline, or what was asked for failed.',
+  usage: 'The command line or the configuration is wrong.',
+  unreachable: 'The broker or the store cannot be reached, or its files are of a newer version.',
+  tasks: 'A task module cannot be loaded.',
+  restarts: 'The restart budget is spent: processes died too often for reasons that no task explains.',
+}
+
 /** The root of all errors of qcluster: `catch (e) { if (e instanceof QclusterError) … e.code … }`. */
 export abstract class QclusterError extends Error {
   abstract readonly code: string

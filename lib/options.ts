@@ -104,7 +104,7 @@ const ownOptions = z.object({
     .describe('Deliveries without an outcome before a task is given up: it seems to end whatever takes it.'),
   retry: seconds()
     .default(60)
-    .describe('Seconds before the second attempt; each further one waits longer. A task can have its own.'),
+    .describe('Seconds before a failed task is tried again. A task can have its own.'),
   saveLimit: expects('number', 'a whole number: -1 (save no success), 0 (keep all) or more', z.int().min(-1))
     .default(250)
     .describe(
@@ -194,6 +194,11 @@ export function defaultOfOption(name: OptionName): unknown {
   return optionTable.shape[name].parse(undefined)
 }
 
+/** What the option's value has to be, as it completes "expected …". */
+export function expectationOf(name: OptionName): string {
+  return innermost(optionTable.shape[name]).meta()?.expects as string
+}
+
 /**
  * What is wrong with an option, as a sentence for its user; undefined when nothing is.
  * @param place where the user corrects it, such as the path of a config file
@@ -256,10 +261,6 @@ function faultOfOverride(name: string, value: unknown, place: string): string | 
 
 function isOption(name: string): name is OptionName {
   return Object.hasOwn(optionTable.shape, name)
-}
-
-function expectationOf(name: OptionName): string {
-  return innermost(optionTable.shape[name]).meta()?.expects as string
 }
 
 /** Below defaults and optionals stands the type that says what it expects. */

@@ -1,5 +1,5 @@
 import { type Command, program } from 'commander'
-import { EXIT, toErrorRecord } from '../errors.ts'
+import { EXIT, EXIT_MEANINGS, toErrorRecord } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
 import { addCheck } from './check.ts'
 import { addEnqueue } from './enqueue.ts'
@@ -9,9 +9,16 @@ import { addStart } from './start.ts'
 /** Every command, each in a file of its own, in the order of the help. */
 const COMMANDS: readonly ((program: Command) => void)[] = [addStart, addEnqueue, addInfo, addCheck]
 
+const EXITS = `
+Exit codes:
+${Object.entries(EXIT)
+  .map(([name, code]) => `  ${code}  ${EXIT_MEANINGS[name as keyof typeof EXIT]}`)
+  .join('\n')}`
+
 /** The command line. Logs go to stderr, results to stdout; the process ends with a documented exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
   program.name('qcluster').description('A supervised task cluster for Node.js').exitOverride()
+  program.addHelpText('after', EXITS)
   for (const add of COMMANDS) add(program)
   try {
     await program.parseAsync(argv)

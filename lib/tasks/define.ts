@@ -13,7 +13,7 @@ export interface RunLimits {
   readonly timeout?: number
   /** Attempts before a failing task is given up; 0: endless. */
   readonly maxAttempts?: number
-  /** Seconds before the second attempt; each further one waits longer. */
+  /** Seconds before a failed run is tried again. */
   readonly retry?: number
 }
 
