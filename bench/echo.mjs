@@ -1,0 +1,2 @@
+/** Says again what it hears. */
+process.on('message', (message) => process.send(message))

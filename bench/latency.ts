@@ -1,0 +1,58 @@
+/** How long it takes on an idle cluster until a caller has the result of what it has enqueued. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { asyncTask, type Client } from 'qcluster'
+import { StartedCluster } from './cluster.ts'
+import { endLater } from './resources.ts'
+import { noop } from './tasks.ts'
+
+export interface LatencyDeployment {
+  readonly flags: readonly string[]
+  readonly makeClient: () => Client
+}
+
+export interface Percentiles {
+  readonly p50: number
+  readonly p99: number
+}
+
+const ROUNDS = 1_000
+const WARM_UP = 200
+/** Milliseconds between two tasks, so that each finds the cluster idle. */
+const PAUSE = 5
+
+/** Milliseconds from the call of `asyncTask` to the result. */
+export async function measureLatency({ flags, makeClient }: LatencyDeployment): Promise<Percentiles> {
+  const cluster = new StartedCluster({ workers: 2, flags, logLevel: 'info' })
+  await cluster.running
+  const client = makeClient()
+  const close = endLater(() => client.close())
+  const times = await timesOf(ROUNDS, WARM_UP, async () => {
+    const task = await asyncTask(noop, ['x'], { client })
+    await task.result({ wait: 30_000 })
+  })
+  await close()
+  await cluster.stop()
+  return percentilesOf(times)
+}
+
+/** Milliseconds of each round, the first ones left out. */
+export async function timesOf(
+  rounds: number,
+  warmUp: number,
+  round: () => Promise<unknown>,
+): Promise<number[]> {
+  const times: number[] = []
+  for (let n = 0; n < warmUp + rounds; n += 1) {
+    const began = performance.now()
+    await round()
+    times.push(performance.now() - began)
+    await sleep(PAUSE)
+  }
+  return times.slice(warmUp)
+}
+
+export function percentilesOf(times: readonly number[]): Percentiles {
+  const sorted = times.toSorted((a, b) => a - b)
+  const at = (share: number) => sorted[Math.floor(sorted.length * share)] as number
+  return { p50: at(0.5), p99: at(0.99) }
+}
