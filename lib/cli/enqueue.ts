@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
-import { close, configure } from '../client.ts'
-import { asyncTask } from '../tasks/enqueue.ts'
-import { addFlags, configOf, type Flags } from './flags.ts'
+import { asyncTask, type EnqueueOptions } from '../tasks/enqueue.ts'
+import { addFlags, type Flags } from './flags.ts'
+import { addWaitFlags, argumentOf, textOf, waitOf, withClient } from './values.ts'
 
 const EXAMPLES = `
 Examples:
@@ -12,29 +12,24 @@ Examples:
 export function addEnqueue(program: Command): void {
   const command = program
     .command('enqueue')
-    .description('Enqueue a task; prints its id.')
+    .description('Enqueue a task; prints its id, or with --wait what it returned.')
     .argument('<task>', 'its name')
     .argument('[arguments...]', 'JSON where it parses, else text')
-    .option('--wait', 'Wait for the result and print it instead.')
-  addFlags(command).addHelpText('after', EXAMPLES).action(enqueue)
+    .option('--group <name>', 'A label to find tasks by.')
+    .option('--task-name <name>', 'Its human name instead of four words.')
+  addFlags(addWaitFlags(command)).addHelpText('after', EXAMPLES).action(enqueue)
 }
 
 async function enqueue(task: string, args: string[], flags: Flags): Promise<void> {
-  configure((await configOf(flags)).settings)
-  const enqueued = await asyncTask(task, args.map(argumentOf))
-  console.log(flags.wait ? textOf(await enqueued.result()) : enqueued.id)
-  await close()
+  await withClient(flags, async () => {
+    const enqueued = await asyncTask(task, args.map(argumentOf), optionsOf(flags))
+    console.log(flags.wait === undefined ? enqueued.id : textOf(await enqueued.result(waitOf(flags))))
+  })
 }
 
-function argumentOf(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    // Not JSON: then it is the text itself.
-    return text
+function optionsOf({ group, taskName }: Flags): EnqueueOptions {
+  return {
+    ...(typeof group === 'string' && { group }),
+    ...(typeof taskName === 'string' && { taskName }),
   }
-}
-
-function textOf(value: unknown): string {
-  return typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value))
 }

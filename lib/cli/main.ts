@@ -4,10 +4,19 @@ import { escapeControls } from '../logger.ts'
 import { addCheck } from './check.ts'
 import { addEnqueue } from './enqueue.ts'
 import { addInfo } from './info.ts'
+import { addResult } from './result.ts'
 import { addStart } from './start.ts'
+import { addTasks } from './tasks.ts'
 
 /** Every command, each in a file of its own, in the order of the help. */
-const COMMANDS: readonly ((program: Command) => void)[] = [addStart, addEnqueue, addInfo, addCheck]
+const COMMANDS: readonly ((program: Command) => void)[] = [
+  addStart,
+  addEnqueue,
+  addResult,
+  addTasks,
+  addInfo,
+  addCheck,
+]
 
 const EXITS = `
 Exit codes:

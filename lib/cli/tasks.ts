@@ -1,0 +1,148 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { defaultClient } from '../client.ts'
+import { ResultTimeoutError } from '../errors.ts'
+import { escapeControls } from '../logger.ts'
+import type { OutcomeFilter } from '../stores/store.ts'
+import { fetch, type TaskRecord, toRecord } from '../tasks/results.ts'
+import { addFlags, type Flags } from './flags.ts'
+import { jsonOf, textOf, withClient } from './values.ts'
+
+const LIST_EXAMPLES = `
+Examples:
+  qcluster tasks list --state failure --limit 5
+  qcluster tasks list --group scan --json`
+
+const SHOW_EXAMPLES = `
+Examples:
+  qcluster tasks show 0199f3c2a7d47b3c8f0e5d1c2b3a4f5e
+  qcluster tasks show "nightly report" --json`
+
+/** `qcluster tasks`: what is saved of tasks. */
+export function addTasks(program: Command): void {
+  const parent = program.command('tasks').description('Look at the outcomes of tasks.')
+  addList(parent)
+  addShow(parent)
+}
+
+function addList(parent: Command): void {
+  const command = parent
+    .command('list')
+    .description('List tasks that have an outcome, the newest first.')
+    .option('--group <name>', 'Those of this group.')
+    .option('--func <name>', 'Those that ran this function.')
+    .addOption(new Option('--state <state>', 'Those in this state.').choices(['success', 'failure']))
+    .option('--limit <count>', 'The most to list.', countOf, 20)
+    .option('--json', 'As JSON.')
+  addFlags(command).addHelpText('after', LIST_EXAMPLES).action(list)
+}
+
+function addShow(parent: Command): void {
+  const command = parent
+    .command('show')
+    .description('Show all that is saved of one task.')
+    .argument('<task>', 'its id, or its name: then the newest task of that name')
+    .option('--json', 'As JSON.')
+  addFlags(command).addHelpText('after', SHOW_EXAMPLES).action(show)
+}
+
+function list(flags: Flags): Promise<void> {
+  return withClient(flags, async () => {
+    const outcomes = await defaultClient().atStore((store) => store.list(filterOf(flags)))
+    const records = outcomes.map((outcome) => toRecord(outcome))
+    console.log(flags.json ? jsonOf(records) : tableOf(records))
+  })
+}
+
+function show(idOrName: string, flags: Flags): Promise<void> {
+  return withClient(flags, async () => {
+    const record = await fetch(idOrName)
+    if (!record) throw unknown(idOrName)
+    console.log(flags.json ? jsonOf(record) : sheetOf(record))
+  })
+}
+
+function filterOf({ group, func, state, limit }: Flags): OutcomeFilter {
+  return {
+    ...(typeof group === 'string' && { group }),
+    ...(typeof func === 'string' && { func }),
+    ...(state !== undefined && { success: state === 'success' }),
+    limit: limit as number,
+  }
+}
+
+const COLUMNS: readonly [string, (record: TaskRecord) => string][] = [
+  ['Id', ({ id }) => id],
+  ['Name', ({ name }) => name],
+  ['Func', ({ func }) => func],
+  ['Group', ({ group = '' }) => group],
+  ['State', stateOf],
+  ['Attempt', ({ attempt }) => String(attempt)],
+  ['Stopped', ({ stoppedAt }) => stoppedAt.toISOString()],
+  ['Seconds', ({ timeTaken }) => timeTaken.toFixed(3)],
+]
+
+function tableOf(records: readonly TaskRecord[]): string {
+  if (records.length === 0) return 'No task that has an outcome is like this.'
+  const rows = [
+    COLUMNS.map(([title]) => title),
+    ...records.map((record) => COLUMNS.map(([, of]) => of(record))),
+  ]
+  return rowsOf(rows)
+}
+
+function sheetOf({ id, name, func, args, group, cluster, attempt, run, ...rest }: TaskRecord): string {
+  const { result, error, enqueuedAt, startedAt, stoppedAt, timeTaken } = rest
+  const rows = [
+    ...[
+      ['id', id],
+      ['name', name],
+      ['func', func],
+      ['args', textOf(args)],
+    ],
+    ...(group === undefined ? [] : [['group', group]]),
+    ...[
+      ['cluster', cluster],
+      ['state', stateOf(rest)],
+      ['attempt', `${attempt} (run ${run})`],
+    ],
+    ...[
+      ['enqueued', enqueuedAt.toISOString()],
+      ['started', startedAt.toISOString()],
+    ],
+    ...[
+      ['stopped', stoppedAt.toISOString()],
+      ['seconds', timeTaken.toFixed(3)],
+    ],
+    error ? ['error', safe(error.stack ?? error.message)] : ['result', safe(textOf(result))],
+  ]
+  return rowsOf(rows)
+}
+
+/** What a task made is a stranger's: it must not steer the terminal. */
+function safe(text: string): string {
+  return text.split('\n').map(escapeControls).join('\n')
+}
+
+function stateOf({ state, final }: Pick<TaskRecord, 'state' | 'final'>): string {
+  return final ? state : `${state}, will be tried again`
+}
+
+function rowsOf(rows: readonly (readonly string[])[]): string {
+  const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0))
+  const widths = (rows[0] ?? []).map((_, column) => width(column))
+  const line = (row: readonly string[]) =>
+    row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')
+  return rows.map((row) => line(row).trimEnd()).join('\n')
+}
+
+function unknown(idOrName: string): ResultTimeoutError {
+  return new ResultTimeoutError(
+    `The task "${idOrName}" has no outcome: it waits or runs, was never enqueued here, or was forgotten (saveLimit).`,
+  )
+}
+
+function countOf(text: string): number {
+  const count = Number(text)
+  if (Number.isSafeInteger(count) && count > 0) return count
+  throw new InvalidArgumentError('It must be a whole number above 0.')
+}
