@@ -173,9 +173,10 @@ function identityOf(settings: Settings): Identity {
   return { settings, signer: new Signer(settings.secretKey) }
 }
 
-async function brokerOf({ dataDir, durability, poll }: Settings): Promise<Broker> {
-  const { createBroker } = await import('./brokers/index.ts')
-  return createBroker({ dataDir, durability, pollInterval: poll * 1000 })
+/** Whoever enqueues waits while RabbitMQ is away, as long as for a confirmation. */
+async function brokerOf(settings: Settings): Promise<Broker> {
+  const { brokerOptionsOf, createBroker } = await import('./brokers/index.ts')
+  return createBroker({ patience: settings.enqueueTimeout * 1000, ...brokerOptionsOf(settings) })
 }
 
 async function storeOf({ dataDir, durability }: Settings): Promise<Store> {

@@ -112,7 +112,11 @@ export function childEnvironment({ dataDir }: Pick<Settings, 'dataDir'>): Enviro
 }
 
 /** Environment variables read beside `QCLUSTER_…`, which wins. */
-const ALIASES: Partial<Record<OptionName, string>> = { name: 'Q_CLUSTER_NAME', logLevel: 'LOG_LEVEL' }
+const ALIASES: Partial<Record<OptionName, readonly string[]>> = {
+  name: ['Q_CLUSTER_NAME'],
+  logLevel: ['LOG_LEVEL'],
+  broker: ['QCLUSTER_BROKER_URL', 'AMQP_URL', 'CLOUDAMQP_URL', 'RABBITMQ_URL'],
+}
 const TASK_FILES = ['tasks.ts', 'tasks.js', 'tasks.mjs']
 
 /** Settings that need no second look: they would otherwise be read as options that overrule everything. */
@@ -195,8 +199,8 @@ function alternativeLayer(given: readonly Given[]): Layer[] {
 
 /** The variable that counts for an option; one that is set to nothing counts as absent. */
 function variableOf(name: OptionName, env: Environment): string {
-  const alias = ALIASES[name]
-  return alias && !env[environmentName(name)] ? alias : environmentName(name)
+  const names = [environmentName(name), ...(ALIASES[name] ?? [])]
+  return names.find((variable) => env[variable]) ?? environmentName(name)
 }
 
 /**

@@ -55,6 +55,13 @@ const secretKey = expects(
   'a text that is not empty, or a list of them',
   z.union([z.string().min(1), z.array(z.string().min(1)).min(1).readonly()]),
 )
+/** It may hold a password, so it is shown in no message. */
+const brokerUrl = z.string().regex(/^amqps?:\/\//)
+const broker = expects(
+  'text',
+  'a URL such as amqp://user:password@host:5672/vhost or amqps://…, a list of them, or null for the embedded one',
+  z.union([brokerUrl, z.array(brokerUrl).min(1).readonly()]).nullable(),
+)
 const logLevel = expects(
   'text',
   'one of debug, info, warn, error, fatal, silent',
@@ -122,6 +129,14 @@ const ownOptions = z.object({
     .describe(
       'Seconds that a success is kept at least, whatever saveLimit says, so that whoever waits for it finds it.',
     ),
+  broker: broker
+    .default(null)
+    .describe(
+      'Where RabbitMQ is: one URL, or those of several servers, tried in turn; null: the embedded broker in the data folder.',
+    ),
+  enqueueTimeout: someSeconds()
+    .default(10)
+    .describe('Seconds until a task that RabbitMQ has not confirmed is refused, reconnecting included.'),
   secretKey: secretKey
     .optional()
     .describe(
@@ -212,8 +227,7 @@ export function faultOf(name: string, value: unknown, place: string): string | u
   if (stranger) return notPlain(stranger, place)
   if (optionTable.shape[name].safeParse(value).success)
     return name === 'altClusters' ? faultInClusters(value as object, place) : undefined
-  // A secret stays out of every message.
-  const got = name === 'secretKey' || name === 'altClusters' ? kindOf(value) : show(value)
+  const got = isSecret(name) ? kindOf(value) : show(value)
   return `${name}: expected ${expectationOf(name)}, got ${got}. Correct it in ${place}.`
 }
 
@@ -257,6 +271,11 @@ function faultInClusters(clusters: object, place: string): string | undefined {
 function faultOfOverride(name: string, value: unknown, place: string): string | undefined {
   if (name !== 'name' && name !== 'altClusters') return faultOf(name, value, place)
   return `${name}: an alternative cluster cannot change it; its name is its key. Remove it from ${place}.`
+}
+
+/** A secret, or what may hold one, stays out of every message. */
+function isSecret(name: string): boolean {
+  return ['secretKey', 'altClusters', 'broker'].includes(name)
 }
 
 function isOption(name: string): name is OptionName {

@@ -68,6 +68,8 @@ describe('configuration', () => {
         maxAttempts: 3,
         maxDeliveries: 50,
         retry: 60,
+        broker: null,
+        enqueueTimeout: 10,
         secretKey: ['secret'],
         dataDir: join(folder, '.qcluster'),
         durability: 'normal',
@@ -244,6 +246,15 @@ describe('configuration', () => {
     it('knows the names of the reference', async () => {
       const settings = await fromEnvironment({ Q_CLUSTER_NAME: 'long', LOG_LEVEL: 'CRITICAL' })
       expect(settings).to.include({ name: 'long', logLevel: 'fatal' })
+    })
+
+    it('reads where RabbitMQ is from the names that providers give it, its own first', async () => {
+      const named = { RABBITMQ_URL: 'amqp://c', CLOUDAMQP_URL: 'amqps://b', AMQP_URL: 'amqp://a,amqp://d' }
+      expect((await fromEnvironment({ RABBITMQ_URL: 'amqp://c' })).broker).to.equal('amqp://c')
+      expect((await fromEnvironment(named)).broker).to.deep.equal(['amqp://a', 'amqp://d'])
+      expect((await fromEnvironment({ ...named, QCLUSTER_BROKER_URL: 'amqp://e' })).broker).to.equal(
+        'amqp://e',
+      )
     })
 
     it('prefers its own names to those', async () => {
@@ -426,6 +437,8 @@ describe('configuration', () => {
       durability: ['none'],
       handleSignals: ['yes'],
       secretKey: ['', [], ['']],
+      broker: ['localhost', 'http://localhost', [], ['amqp://a', 'b']],
+      enqueueTimeout: [0, '1'],
       logLevel: ['chatty'],
     }))
       it(`refuses ${name}: ${values.map((value) => inspect(value).slice(0, 20)).join(', ')}`, async () => {
@@ -434,6 +447,7 @@ describe('configuration', () => {
 
     it('never shows a secret', async () => {
       expect(await refusal({ secretKey: ['hush', ''] })).not.to.contain('hush')
+      expect(await refusal({ broker: 'amqp:/u:hush@host' })).not.to.contain('hush')
     })
   })
 })

@@ -1,3 +1,4 @@
+import type { Settings } from '../config.ts'
 import type { Broker } from './broker.ts'
 import type { RabbitmqBrokerOptions } from './rabbitmq.ts'
 import type { SqliteBrokerOptions } from './sqlite.ts'
@@ -15,4 +16,11 @@ export async function createBroker(options: BrokerOptions): Promise<Broker> {
   }
   const { sqliteBroker } = await import('./sqlite.ts')
   return sqliteBroker(options)
+}
+
+/** What of the settings a broker needs. */
+export function brokerOptionsOf(settings: Settings): BrokerOptions {
+  const { broker, name, enqueueTimeout, dataDir, durability, poll } = settings
+  if (broker === null) return { dataDir, durability, pollInterval: poll * 1000 }
+  return { broker, enqueueTimeout: enqueueTimeout * 1000, label: `qcluster ${name}` }
 }

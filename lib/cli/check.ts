@@ -2,7 +2,7 @@ import { constants, existsSync } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Command } from 'commander'
-import { createBroker } from '../brokers/index.ts'
+import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
 import type { ResolvedConfig, Settings } from '../config.ts'
 import { ConfigError, EXIT, toErrorRecord } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
@@ -60,10 +60,10 @@ function faultsOf(error: unknown): Finding[] {
 
 /** A folder that is not there yet is left so: the first start, or the first task, makes it. */
 async function inspectServices(settings: Settings): Promise<Finding[]> {
-  const { dataDir, durability, poll } = settings
+  const { dataDir, durability } = settings
   if (!existsSync(dataDir)) return inspectPlace(dataDir)
   const services = [
-    ['broker', await createBroker({ dataDir, durability, pollInterval: poll * 1000 })],
+    ['broker', await createBroker(brokerOptionsOf(settings))],
     ['store', await createStore({ dataDir, durability })],
   ] as const
   return (await Promise.all(services.map(([name, port]) => reach(name, port)))).flat()

@@ -37,6 +37,7 @@ interface Described {
 /** Also within what an alternative cluster changes. */
 function masked(name: string, value: unknown): unknown {
   if ((SECRETS as readonly string[]).includes(name)) return [value].flat().map(() => '••••')
+  if (name === 'broker' && value !== null) return [value].flat().map((url) => withoutLogin(String(url)))
   if (name !== 'altClusters') return value
   return mapValues(value as object, (overrides) =>
     mapValues(overrides as object, (one, key) => masked(key, one)),
@@ -57,4 +58,9 @@ function table(rows: readonly (readonly string[])[]): string {
         .trimEnd(),
     )
     .join('\n')
+}
+
+/** A URL may hold a password. */
+function withoutLogin(text: string): string {
+  return text.replace(/:\/\/[^/@]*@/, '://••••@')
 }

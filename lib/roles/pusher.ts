@@ -1,7 +1,7 @@
 import { fromCallback, fromPromise } from 'xstate'
 import { type DispatcherOrder, type DispatcherReport, pusherMachine } from '../../machines/pusher.ts'
 import type { Broker, Consumer, Settlement } from '../brokers/broker.ts'
-import { createBroker } from '../brokers/index.ts'
+import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
 import { openPackage } from '../package.ts'
 import { type FrameSocket, listen, socketPath } from '../process/socket.ts'
 import { Signer } from '../signing.ts'
@@ -60,7 +60,7 @@ export function pusher(role: RoleContext) {
         return () => void server.then((open) => open.destroy())
       }),
       connectBroker: fromPromise<void>(async () => {
-        const opened = broker ?? (await createBroker(brokerOptions(settings)))
+        const opened = broker ?? (await createBroker(brokerOptionsOf(settings)))
         broker = opened
         await opened.connect()
       }),
@@ -137,10 +137,4 @@ function receiveFrom(
     else if (isMonitor) dispatcher.unattend()
     socket.destroy()
   })
-}
-
-/** What of the settings a broker needs. */
-export function brokerOptions(settings: RoleContext['settings']) {
-  const { dataDir, durability, poll } = settings
-  return { dataDir, durability, pollInterval: poll * 1000 }
 }

@@ -3,13 +3,12 @@ import { fromCallback, fromPromise } from 'xstate'
 import { childMachine, type IncarnationInput } from '../../machines/child.ts'
 import type { RunningTask } from '../../machines/protocol.ts'
 import { type SentinelInput, sentinelMachine } from '../../machines/sentinel.ts'
-import { createBroker } from '../brokers/index.ts'
+import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
 import { TIMEOUT_GRACE } from '../config.ts'
 import { FrameError } from '../errors.ts'
 import { boardPath, openBoard, type RunningRecord } from '../process/board.ts'
 import { fromProcess } from '../process/fork.ts'
 import { createStore } from '../stores/index.ts'
-import { brokerOptions } from './pusher.ts'
 import type { RoleContext, RoleInput } from './role.ts'
 
 /** How often the timer boards are read at the least. Milliseconds. */
@@ -62,7 +61,7 @@ export function sentinelInput({ name, settings }: RoleContext): SentinelInput {
 }
 
 async function pingServices({ settings }: RoleContext): Promise<void> {
-  const broker = await createBroker(brokerOptions(settings))
+  const broker = await createBroker(brokerOptionsOf(settings))
   const store = await createStore({ dataDir: settings.dataDir, durability: settings.durability })
   for (const service of [broker, store]) {
     await service.connect()
