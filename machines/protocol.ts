@@ -144,7 +144,6 @@ export type SentinelOrder =
   | { readonly type: 'sentinel.kill' }
 
 export type SentinelReport =
-  | { readonly type: 'sentinel.guarding'; readonly pid: number; readonly name: string }
   | { readonly type: 'sentinel.running' }
   /** The sentinel's process ends after this. `interrupted` names the runs that did not finish. */
   | { readonly type: 'sentinel.stopped'; readonly interrupted: number; readonly deadline: boolean }

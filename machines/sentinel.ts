@@ -272,9 +272,6 @@ export const sentinelMachine = setup({
     noteRestartsSpent: assign({
       error: ({ context, event }) => restartsSpent(context, event as Died),
     }),
-    reportGuarding: emit(
-      ({ context }) => ({ type: 'sentinel.guarding', pid: context.pid, name: context.name }) as const,
-    ),
     reportRunning: emit({ type: 'sentinel.running' } as const),
     reportStopped: emit(
       ({ context }) =>
@@ -358,11 +355,7 @@ export const sentinelMachine = setup({
         },
         opening: {
           description: 'Every sink is ready; the source may open',
-          entry: [
-            'reportGuarding',
-            { type: 'announce', params: { event: 'sentinel.guarding' } },
-            'openPusher',
-          ],
+          entry: [{ type: 'announce', params: { event: 'sentinel.guarding' } }, 'openPusher'],
           on: { 'pusher.opened': '#sentinel.running' },
         },
       },

@@ -108,7 +108,7 @@ describe('the sentinel machine', () => {
     })
     expect(value()).to.equal('running')
     expect(log).to.deep.equal(['sentinel.guarding'])
-    expect(reports.map(({ type }) => type)).to.deep.equal(['sentinel.guarding', 'sentinel.running'])
+    expect(reports.map(({ type }) => type)).to.deep.equal(['sentinel.running'])
   })
 
   it('introduces pusher and monitor to whoever talks to them, whatever the order of their starts', async () => {
