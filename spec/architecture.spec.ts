@@ -21,6 +21,7 @@ const LAYERS = [
     'signing',
     'names',
     'sqlite',
+    'postgres',
     'doorbell',
     'directory',
   ],
@@ -31,6 +32,7 @@ const KEEPERS: Record<string, string> = {
   winston: 'lib/logger.ts',
   zod: 'lib/options.ts',
   'node:sqlite': 'lib/sqlite.ts',
+  pg: 'lib/postgres.ts',
   amqplib: 'lib/brokers/rabbitmq-link.ts',
   'node:child_process': 'lib/process/fork.ts',
 }

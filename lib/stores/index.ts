@@ -1,13 +1,18 @@
+import type { PostgresStoreOptions } from './postgres.ts'
 import type { SqliteStoreOptions } from './sqlite.ts'
 import type { Store } from './store.ts'
 
 export type * from './store.ts'
 
-/** What a store needs to know. */
-export type StoreOptions = SqliteStoreOptions
+/** What a store needs to know: where PostgreSQL is, or the folder of an embedded one. */
+export type StoreOptions = SqliteStoreOptions | PostgresStoreOptions
 
 /** Makes the store that the options ask for, loading only what that one needs. Nothing is opened before `connect()`. */
 export async function createStore(options: StoreOptions): Promise<Store> {
+  if ('store' in options) {
+    const { postgresStore } = await import('./postgres.ts')
+    return postgresStore(options)
+  }
   const { sqliteStore } = await import('./sqlite.ts')
   return sqliteStore(options)
 }

@@ -4,7 +4,7 @@
  * be right after every deletion.
  */
 import type { SqliteFile } from '../sqlite.ts'
-import type { Outcome, Retention } from './store.ts'
+import { bucketOf, type Outcome, type Retention } from './store.ts'
 
 /** Part of the migrations of `results.db`. */
 export const RETENTION_TABLES = `
@@ -94,12 +94,6 @@ export class Ranks {
 interface Bucket {
   newest: number
   added: number
-}
-
-/** No name has a line feed in it. */
-function bucketOf({ cluster, group, name, func }: Outcome, { per }: Retention): string {
-  const owner = per === null ? '' : { group: group ?? '', name, func }[per]
-  return `${cluster}\n${owner}`
 }
 
 const SELECT_RULE = 'select rule from rules where queue = ?'

@@ -108,3 +108,9 @@ export interface Store {
   /** Takes the group's label off its tasks, or forgets them with it; returns how many there were. */
   deleteGroup(group: string, withTasks: boolean): Promise<number>
 }
+
+/** Names what shares a limit: the queue, or a group, name or func of it. None of them has a line feed in it. */
+export function bucketOf({ cluster, group, name, func }: Outcome, { per }: Retention): string {
+  const owner = per === null ? '' : { group: group ?? '', name, func }[per]
+  return `${cluster}\n${owner}`
+}

@@ -1,0 +1,130 @@
+import { expect } from 'chai'
+import { StoreError } from '../../lib/errors.ts'
+import { PostgresDatabase } from '../../lib/postgres.ts'
+import { createStore } from '../../lib/stores/index.ts'
+import { service } from '../services.ts'
+import { outcomeOf } from './material.ts'
+import { describeStore } from './store.contract.ts'
+
+let url: string
+let made = 0
+
+/** A schema of its own: all tables of ours are made in the first one of the search path. */
+async function makeSchema() {
+  const schema = `spec_${process.pid}_${++made}`
+  const server = new PostgresDatabase({ url, migrations: [] })
+  await server.connect()
+  await server.query(`create schema ${schema}`)
+  return {
+    options: {
+      store: `${url}?options=${encodeURIComponent(`-c search_path=${schema}`)}&application_name=${schema}`,
+    },
+    /** Cuts every connection to it. */
+    async cut() {
+      await server.query(
+        'select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1',
+        [schema],
+      )
+    },
+    async remove() {
+      await server.query(`drop schema ${schema} cascade`)
+      await server.close()
+    },
+  }
+}
+
+describe('PostgreSQL', () => {
+  before(async function () {
+    url = await service.call(this, 'postgres')
+  })
+
+  describeStore('PostgreSQL', makeSchema)
+
+  describe('a PostgreSQL store', () => {
+    let place: Awaited<ReturnType<typeof makeSchema>>
+
+    beforeEach(async () => {
+      place = await makeSchema()
+    })
+    afterEach(() => place.remove())
+
+    const open = async (store = place.options.store) => {
+      const opened = await createStore({ store })
+      await opened.connect()
+      return opened
+    }
+    const refusalOf = async (store: string) => {
+      const closed = await createStore({ store })
+      return closed.connect().then(
+        () => expect.fail('it was let in'),
+        (error: unknown) => error as StoreError,
+      )
+    }
+
+    it('makes its tables once, however many come at the same time', async () => {
+      const stores = await Promise.all(Array.from({ length: 8 }, () => open()))
+      await Promise.all(stores.map((store) => store.save([outcomeOf('a')])))
+      expect(await stores[0]?.counts()).to.deep.equal({ successes: 1, failures: 0 })
+      await Promise.all(stores.map((store) => store.close()))
+    })
+
+    it('keeps what has a NUL or half a surrogate pair in it', async () => {
+      const store = await open()
+      await store.save([outcomeOf('a', { group: 'g\0', name: 'half \ud800', result: '"\\u0000"' })])
+      expect(await store.list({})).to.have.lengthOf(1)
+      expect(await store.countGroup('g\0')).to.include({ successes: 1 })
+      expect(await store.fetchByName('half \ud800')).to.include({ result: '"\\u0000"' })
+      await store.close()
+    })
+
+    it('keeps a huge result', async () => {
+      const store = await open()
+      const result = JSON.stringify('x'.repeat(16_000_000))
+      await store.save([outcomeOf('a', { result })])
+      const [record] = await store.fetch(['a'])
+      expect(record?.result === result, 'the same text').to.equal(true)
+      await store.close()
+    }).timeout(30_000)
+
+    it('is right when two clusters save the same tasks at once', async () => {
+      const [one, other] = [await open(), await open()]
+      const ids = Array.from({ length: 300 }, (_, i) => `t${i}`)
+      const failed = { success: false, fate: 'retry' } as const
+      await Promise.all([
+        one.save(ids.map((id) => outcomeOf(id, { run: 2 }))),
+        other.save(ids.toReversed().map((id) => outcomeOf(id, failed))),
+      ])
+      expect(await one.counts()).to.deep.equal({ successes: 300, failures: 0 })
+      await Promise.all([one.close(), other.close()])
+    })
+
+    it('refuses tables that a newer version has made', async () => {
+      await (await open()).close()
+      const server = new PostgresDatabase({ url: place.options.store, migrations: [] })
+      const error = await server.connect().catch((refused: unknown) => refused)
+      expect(error).to.be.instanceOf(StoreError).with.property('message').that.includes('newer qcluster')
+      await server.close()
+    })
+
+    it('says what is wrong with an address, and never a password', async () => {
+      const nobody = await refusalOf(`${url.replace(/:\d+\//, ':1/')}`.replace('@', ':s3cret@'))
+      expect(nobody.message).to.include('Nobody listens there').and.not.to.include('s3cret')
+      const unknown = await refusalOf(url.replace(/\/[^/]*$/, '/nowhere'))
+      expect(unknown.message).to.include('There is no such database')
+      expect(unknown.exitCode).to.equal(3)
+    })
+
+    it('goes on after its connections were cut', async () => {
+      const store = await open()
+      const heard = new Set<string>()
+      await store.watch((ids) => {
+        for (const id of ids) heard.add(id)
+      })
+      await place.cut()
+      const lost = await store.save([outcomeOf('a')]).catch((error: unknown) => error)
+      if (lost) expect(lost).to.be.instanceOf(StoreError)
+      for (let i = 0; heard.size === 0; i++) await store.save([outcomeOf(`t${i}`)])
+      await store.close()
+    })
+  })
+})
