@@ -171,3 +171,41 @@ describe('the stop procedure', () => {
     expect(told).to.deep.equal(stages.map(({ key }) => key))
   })
 })
+
+describe('the README’s pictures', () => {
+  const front = readFileSync(join(folder, '..', 'README.md'), 'utf8')
+  const frames = readFileSync(join(folder, '..', 'lib', 'roles', 'frames.ts'), 'utf8')
+
+  it('show a process for each machine that has one, under who forks it', () => {
+    const [, tree = ''] = /## The processes\n\n```\n([\s\S]*?)```/.exec(front) ?? []
+    const drawn = tree
+      .trimEnd()
+      .split('\n')
+      .map((line) => /^(.*?)\s{2,}([A-Z][a-z]+) {2,}/.exec(line)?.slice(1) ?? [])
+    const depth = (branch = '') => branch.search(/[└├]/)
+    expect(drawn.map(([branch, name]) => [name?.toLowerCase(), depth(branch)])).to.deep.equal([
+      ['cluster', -1],
+      ['sentinel', 0],
+      ...['pusher', 'worker', 'monitor', 'scheduler'].map((role) => [role, 3]),
+    ])
+    const roles = machines.map(({ id }) => id).filter((id) => id !== 'child')
+    expect(drawn.map(([, name]) => name?.toLowerCase())).to.have.members(roles)
+  })
+
+  it('send between the roles what the frames have, from whom and to whom they say', () => {
+    const [, path = ''] = /```mermaid\nsequenceDiagram\n([\s\S]*?)```/.exec(front) ?? []
+    const roles = ['Pusher', 'Worker', 'Monitor']
+    const steps = [...path.matchAll(/^ {2}(\w+)->>(\w+): (\w+)/gm)].map(([, from, to, kind]) => ({
+      from,
+      to,
+      kind,
+    }))
+    const frameSteps = steps.filter(({ from = '', to = '' }) => roles.includes(from) && roles.includes(to))
+    expect(frameSteps).to.have.length(6)
+    for (const { from, to, kind } of frameSteps) {
+      const [, type = ''] =
+        new RegExp(`export type ${from}To${to} =([\\s\\S]*?)(?:\\nexport|$)`).exec(frames) ?? []
+      expect(type, `${from} to ${to}`).to.include(`kind: '${kind}'`)
+    }
+  })
+})
