@@ -89,7 +89,7 @@ function nextRow(above: readonly number[], first: number, letter: string, to: st
 }
 
 /** The word list of humanhash by Zachary Voase, which is in the public domain. Its order is the encoding. */
-const WORDS: readonly string[] = `
+export const WORDS: readonly string[] = `
   ack alabama alanine alaska alpha angel apart april arizona arkansas artist asparagus aspen august autumn
   avocado bacon bakerloo batman beer berlin beryllium black blossom blue bluebird bravo bulldog burger
   butter california carbon cardinal carolina carpet cat ceiling charlie chicken coffee cola cold colorado

@@ -1,0 +1,278 @@
+/**
+ * The scenarios of the reference's own tests, with their inputs and outcomes, on real forks. Each names the test that
+ * it comes from.
+ * @see https://github.com/django-q2/django-q2/tree/master/django_q/tests
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { expect } from 'chai'
+import {
+  asyncTask,
+  Client,
+  Cluster,
+  countGroup,
+  deleteGroup,
+  fetchGroup,
+  type Options,
+  resultGroup,
+  type Task,
+  TaskFailedError,
+} from 'qcluster'
+import { waitFor } from 'xstate'
+import { createBroker } from '../../lib/brokers/index.ts'
+import { WORDS } from '../../lib/names.ts'
+import { createStore, type Store } from '../../lib/stores/index.ts'
+import { multiply } from './fixtures/reference.ts'
+import { isAlive } from './stage.ts'
+
+const tasks = [join(import.meta.dirname, 'fixtures', 'reference.ts')]
+
+/** The letters of the list of 256 words that names are made of. */
+const LETTERS = 1506
+
+describe('the reference’s scenario', function () {
+  this.timeout(60_000)
+  let dataDir: string
+  let cluster: Cluster
+  let client: Client
+
+  beforeEach(async () => {
+    dataDir = await mkdtemp(join(tmpdir(), 'qcluster-reference-'))
+    make()
+  })
+  afterEach(async () => {
+    await cluster.stop()
+    await client.close()
+    await rm(dataDir, { recursive: true })
+  })
+
+  /** A cluster that is not started, and a client of it. */
+  function make(given: Options = {}): void {
+    const options: Options = {
+      ...{ name: 'reference', tasks, workers: 1, dataDir, logLevel: 'silent', retry: 0.05 },
+      ...given,
+    }
+    cluster = new Cluster(options)
+    client = new Client(options)
+  }
+
+  const enqueue = <T = unknown>(task: string, args: unknown[] = [], options: object = {}): Promise<Task<T>> =>
+    asyncTask<T>(task, args, { client, ...options })
+
+  /** What waits and what is handed out. */
+  async function sizes(): Promise<[number, number]> {
+    const broker = await createBroker({ dataDir })
+    await broker.connect()
+    try {
+      return [await broker.queueSize('reference'), await broker.lockSize('reference')]
+    } finally {
+      await broker.close()
+    }
+  }
+
+  async function withStore<T>(work: (store: Store) => Promise<T>): Promise<T> {
+    const store = await createStore({ dataDir })
+    await store.connect()
+    try {
+      return await work(store)
+    } finally {
+      await store.close()
+    }
+  }
+
+  const successes = () => withStore(async (store) => (await store.counts()).successes)
+
+  it('test_cluster_initial: a new cluster is started, is idle, and is stopped once', async () => {
+    expect(cluster.sentinel).to.equal(null)
+    expect(cluster.isRunning).to.equal(false)
+
+    expect(await cluster.start()).to.be.above(0)
+    const { pid, isAlive: isUp } = cluster.sentinel as NonNullable<Cluster['sentinel']>
+    expect(isUp).to.equal(true)
+    expect([cluster.isRunning, cluster.isStopping, cluster.isStarting]).to.deep.equal([true, false, false])
+    expect(isAlive(pid)).to.equal(true)
+
+    expect(await cluster.stop()).to.equal(true)
+    expect(isAlive(pid)).to.equal(false)
+    expect(cluster.hasStopped).to.equal(true)
+    expect(await cluster.stop()).to.equal(false)
+  })
+
+  it('test_cluster_early_stop: SIGTERM stops a cluster whose broker does not answer yet', async () => {
+    make({ handleSignals: true })
+    await sizes() // Makes the file.
+    const blocker = new DatabaseSync(join(dataDir, 'queue.db'))
+    blocker.exec('begin exclusive')
+    try {
+      const started = cluster.start()
+      await waitFor(cluster.actor, ({ context }) => context.sentinel !== null)
+      process.kill(process.pid, 'SIGTERM')
+      await started
+      await cluster.ended()
+    } finally {
+      blocker.close()
+    }
+    expect(cluster.hasStopped).to.equal(true)
+    expect(cluster.exitCode).to.equal(0)
+  })
+
+  it('test_cluster_stop_responsive: a long guard cycle does not delay a stop', async () => {
+    make({ guardCycle: 10 })
+    await cluster.start()
+    const asked = performance.now()
+    await cluster.stop()
+
+    expect(performance.now() - asked).to.be.below(5_000)
+  })
+
+  it('test_sentinel: one that is told to stop before it runs ends without taking a task', async () => {
+    await enqueue('multiply', [2, 3])
+    const started = cluster.start()
+    await cluster.stop()
+    await started
+
+    expect(cluster.hasStopped).to.equal(true)
+    expect(await sizes()).to.deep.equal([1, 0])
+  })
+
+  it('test_cluster: a task goes from the broker over pusher, worker and monitor to the store', async () => {
+    const task = await enqueue('count_letters', [WORDS])
+    expect(await sizes()).to.deep.equal([1, 0])
+    await cluster.start()
+
+    expect(await task.result()).to.equal(LETTERS)
+    await cluster.stop()
+    expect(await sizes()).to.deep.equal([0, 0])
+    expect(await task.fetch()).to.include({ state: 'success', success: true, attempt: 1 })
+  })
+
+  it('test_results: an empty result is a result', async () => {
+    const task = await enqueue('return_empty_list')
+    await cluster.start()
+
+    expect(await task.result({ wait: Number.POSITIVE_INFINITY })).to.deep.equal([])
+  })
+
+  it('test_enqueue: ten tasks, good and bad', async () => {
+    const list = {
+      a: await enqueue('count_letters', [WORDS]),
+      b: await enqueue('count_letters2', [{ words: WORDS }]),
+      c: await enqueue('count_letters', [WORDS, 'oneargumentoomany']),
+      d: await enqueue('does_not_exist', [{}], { maxAttempts: 1 }),
+      e: await enqueue('countdown', [100_000]),
+      f: await asyncTask(multiply, [753, 2], { client }),
+      g: await enqueue('get_task_name', [{ name: 'John' }]),
+      h: await enqueue('word_multiply', [2, { word: 'django' }]),
+      j: await enqueue('get_user_id', [{ id: 7 }], { group: 'test_j' }),
+      k: await enqueue('get_user_id', [{ id: 7 }], { group: 'test_k', save: false, timeout: 90 }),
+    }
+    for (const { id } of Object.values(list)) expect(id).to.be.a('string')
+    expect(await list.a.fetch({ wait: 10 })).to.equal(undefined)
+    expect(await fetchGroup('test_j', { client, count: 1, wait: 10 })).to.deep.equal([])
+    await cluster.start()
+
+    const failureOf = (task: Task) => task.result().catch((error: unknown) => error)
+    expect(await list.a.result()).to.equal(LETTERS)
+    expect(await list.b.result()).to.equal(LETTERS)
+    expect(await failureOf(list.c)).to.be.instanceOf(TaskFailedError)
+    expect(await failureOf(list.d))
+      .to.be.instanceOf(TaskFailedError)
+      .and.to.include({ message: 'Function does_not_exist is not defined' })
+    expect(await list.e.result()).to.equal(undefined)
+    expect(await list.f.result()).to.equal(1506)
+    expect(await list.g.result()).to.equal('John')
+    expect(await list.h.result()).to.equal(12)
+    expect(await list.j.result()).to.equal(7)
+
+    expect(await resultGroup('test_j', { client })).to.deep.equal([7])
+    const [record] = await fetchGroup('test_j', { client })
+    expect(record).to.include({ id: list.j.id, group: 'test_j', result: 7 })
+    expect(await countGroup('test_j', { client })).to.equal(1)
+    expect(await countGroup('test_j', { client, failures: true })).to.equal(0)
+    expect(await deleteGroup('test_j', { client })).to.equal(1)
+    expect(await countGroup('test_j', { client })).to.equal(0)
+    expect(await list.j.fetch()).to.include({ result: 7 })
+
+    await cluster.stop()
+    expect(await sizes(), 'k has run too').to.deep.equal([0, 0])
+    expect(await list.k.fetch()).to.equal(undefined)
+    expect(await countGroup('test_k', { client })).to.equal(0)
+  })
+
+  it('test_attempt_count: a failing task is tried three times and leaves the queue empty', async () => {
+    make({ maxAttempts: 3 })
+    const attempts: unknown[] = []
+    cluster.on('task.failed', ({ attempt }) => attempts.push(attempt))
+    await cluster.start()
+    const task = await enqueue('failing')
+    const record = await task.fetch({ wait: 30_000, final: true })
+    await cluster.stop()
+
+    expect(record).to.include({ state: 'failure', attempt: 3 })
+    expect(attempts).to.deep.equal([1, 2, 3])
+    expect(await sizes()).to.deep.equal([0, 0])
+  })
+
+  it('test_update_failed: a success replaces failures, and no later failure replaces it', async () => {
+    await cluster.start()
+    const task = await enqueue('fail_first', [join(dataDir, 'ledger'), 2])
+    const first = await task.fetch({ wait: 30_000 })
+    const last = await task.fetch({ wait: 30_000, final: true })
+
+    expect(first?.error?.message).to.match(/^failure [12]$/)
+    expect(last).to.include({ state: 'success', result: 'success', attempt: 3 })
+    expect(last?.stoppedAt).to.be.above(first?.stoppedAt as Date)
+    await withStore(async (store) => {
+      const [saved] = await store.fetch([task.id])
+      if (!saved) throw new Error('the task is not saved')
+      const { final: _final, ...outcome } = saved
+      await store.save([{ ...outcome, run: 4, success: false, fate: 'deadLetter', result: '{}' }])
+    })
+    expect(await task.fetch()).to.deep.equal(last)
+  })
+
+  it('test_recycle, its save_limit: the newest success is kept', async () => {
+    make({ saveLimit: 1, saveFor: 0 })
+    await cluster.start()
+    const [first, , last] = await Promise.all([1, 2, 3].map((n) => enqueue('multiply', [n, 2])))
+
+    await last?.result()
+    await cluster.stop()
+    expect(await successes()).to.equal(1)
+    expect(await first?.fetch()).to.equal(undefined)
+    expect(await last?.fetch()).to.include({ result: 6 })
+  })
+
+  it('test_save_limit_per_func: each function keeps its newest success', async () => {
+    make({ saveLimit: 1, saveLimitPer: 'func', saveFor: 0 })
+    await cluster.start()
+    for (const _ of [1, 2]) {
+      await enqueue('countdown', [10])
+      await enqueue('multiply', [2, 3])
+      await enqueue('return_empty_list', [], { taskName: 'the last one' })
+    }
+    const last = await enqueue('countdown', [10])
+    await last.fetch({ wait: 30_000 })
+    await cluster.stop()
+
+    expect(await successes()).to.equal(3)
+  })
+
+  it('test_bad_secret: what is signed with another key reaches no worker', async () => {
+    const refused = Promise.withResolvers<string>()
+    const ran: unknown[] = []
+    cluster.on('package.refused', ({ reason }) => refused.resolve(reason))
+    cluster.on('task.started', ({ task }) => ran.push(task))
+    await cluster.start()
+    await using stranger = new Client({ name: 'reference', dataDir, secretKey: 'another key' })
+    const task = await asyncTask('multiply', [2, 3], { client: stranger })
+
+    expect(await refused.promise).to.include('foreign signature')
+    await cluster.stop()
+    expect(ran).to.deep.equal([])
+    expect(await task.fetch()).to.equal(undefined)
+    expect(await sizes()).to.deep.equal([0, 0])
+  })
+})
