@@ -180,6 +180,7 @@ export class Dispatcher {
     const seat = this.#seats.get(worker)
     if (!seat) return
     if (message.kind === 'finished') this.#finished(seat, message.runs)
+    if (message.kind === 'returned') this.#takeBack(seat, message.keys)
     if (message.kind === 'leaving') {
       seat.leaving = true
       seat.send({ kind: 'farewell' })
@@ -195,6 +196,12 @@ export class Dispatcher {
       const held = this.#held.get(key)
       if (held) held.place = 'ended'
     }
+  }
+
+  #takeBack(seat: Seat, keys: readonly RunKey[]): void {
+    const back = keys.flatMap((key) => this.#held.get(key) ?? []).filter(({ place }) => place === 'worker')
+    for (const { key } of back) this.#leaveSeat(seat, key)
+    this.#queueFirst(back)
   }
 
   /** A run that it held for a former pusher was never counted here. */
@@ -277,12 +284,16 @@ export class Dispatcher {
     }
   }
 
-  /** What a dead worker had left and never started goes to the next one, before what came later. */
+  /** What a dead worker had left and never started goes to the next one. */
   #handOn(worker: string): void {
-    const left = this.#heldOf(worker).filter((held) => held.place === 'left')
-    for (const held of left) Object.assign(held, { place: 'waiting', worker: null })
-    this.#waiting.unshift(...left.filter((held) => held.receipt !== null))
-    for (const held of left) if (held.receipt === null) this.#held.delete(held.key)
+    this.#queueFirst(this.#heldOf(worker).filter((held) => held.place === 'left'))
+  }
+
+  /** These wait again, before what came later; one without a receipt is handed out anew by the broker. */
+  #queueFirst(again: readonly Held[]): void {
+    for (const held of again) Object.assign(held, { place: 'waiting', worker: null })
+    this.#waiting.unshift(...again.filter((held) => held.receipt !== null))
+    for (const held of again) if (held.receipt === null) this.#held.delete(held.key)
   }
 
   /** Settles, then says so; what has no receipt is noted, for the broker will hand it out once more. */

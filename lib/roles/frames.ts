@@ -38,6 +38,8 @@ export type WorkerToPusher =
       readonly kind: 'finished'
       readonly runs: readonly { readonly key: RunKey; readonly func: string; readonly took: number }[]
     }
+  /** Not started, and free to go to others: what ran before them took longer than was expected. */
+  | { readonly kind: 'returned'; readonly keys: readonly RunKey[] }
   /** Send nothing more. */
   | { readonly kind: 'leaving' }
 

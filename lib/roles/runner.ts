@@ -12,6 +12,7 @@ import {
   type WorkerToMonitor,
   type WorkerToPusher,
 } from './frames.ts'
+import { TINY } from './window.ts'
 
 export interface RunnerOptions {
   readonly worker: string
@@ -28,7 +29,7 @@ export interface RunnerOptions {
 }
 
 /** Outcomes that may wait before they are sent on their way. */
-const MOST_KEPT_BACK = 32
+const MOST_KEPT_BACK = 64
 
 /** The worker's custody: jobs from their arrival to the monitor's word that their outcome is settled. */
 export class Runner {
@@ -218,12 +219,21 @@ export class Runner {
     this.#kept.set(key, ended)
     this.#unsent.push(ended)
     this.#finished.push({ key, func: ended.func, took })
+    if (took > TINY) this.#returnWaiting()
     this.#startNext()
     // Batches are for runs that follow one another at once; nobody waits for a neighbour that takes long.
     if (this.#waiting.length === 0) this.#flush()
     if (this.#running.size > 0) return
     this.#options.report({ type: 'runner.idle', done: this.#done })
     this.#look()
+  }
+
+  /** Keeps what can start at once. Who is leaving keeps all: the pusher may have nobody else. */
+  #returnWaiting(): void {
+    if (!this.#pusher || this.#finishing || this.#waiting.length <= this.#freeSlots.length) return
+    this.#flush()
+    const returned = this.#waiting.splice(this.#freeSlots.length)
+    this.#pusher({ kind: 'returned', keys: returned.map(({ header }) => runKey(header.id, header.run)) })
   }
 
   #flush(): void {

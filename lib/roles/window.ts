@@ -1,7 +1,10 @@
 /** Below this a run counts as tiny: others may wait behind it. Milliseconds. */
-const TINY = 5
-/** The most runs, and the most expected milliseconds of work, that wait in one worker. */
-const MOST_AHEAD = 64
+export const TINY = 5
+/**
+ * The most runs, and the most expected milliseconds of work, that wait in one worker. A worker whose runs turn out to
+ * take longer returns what waits behind them.
+ */
+const MOST_AHEAD = 256
 const MOST_WORK = 10
 
 /** The unfinished runs of one worker, counted by task name. */

@@ -165,6 +165,22 @@ describe('the dispatcher', () => {
     expect(w2).to.deep.equal([b.id])
   })
 
+  it('gives to others, first of all, what a worker returns', () => {
+    const { dispatcher, monitor, worker } = desk()
+    monitor()
+    dispatcher.window.learn('f', 0.01)
+    worker('w1')
+    const [a, b, c] = [headerOf(), headerOf(), headerOf()]
+    dispatcher.take([deliver(a), deliver(b)])
+    dispatcher.window.learn('f', 50)
+    dispatcher.take([deliver(c)])
+    const w2 = worker('w2')
+    expect(w2, 'c is slow by now, and w2 has nothing to do').to.deep.equal([c.id])
+    dispatcher.hear('w2', { kind: 'finished', runs: [{ key: key(c), func: 'f', took: 50 }] })
+    dispatcher.hear('w1', { kind: 'returned', keys: [key(b)] })
+    expect(w2).to.deep.equal([c.id, b.id])
+  })
+
   it('dead-letters a bad package with a reason and shows it to no worker', () => {
     const { dispatcher, settled, refused, monitor, worker } = desk()
     monitor()

@@ -47,6 +47,9 @@ function desk({ concurrency = 1 } = {}) {
         },
         { name: 'limited', maxAttempts: 7 },
       ),
+      task('blocking', () => {
+        for (const end = performance.now() + 6; performance.now() < end; );
+      }),
       task('deaf', () => new Promise((resolve) => setTimeout(resolve, 30)), { name: 'deaf', timeout: 0.01 }),
     ]),
     board: {
@@ -131,6 +134,29 @@ describe('the runner', () => {
     gates[0]?.()
     await settle()
     expect(started).to.deep.equal([a.header.id])
+  })
+
+  it('returns what waits behind a run that took long, except what can start at once', async () => {
+    const { runner, toPusher, started, monitor, pusher } = desk()
+    monitor()
+    pusher()
+    const jobs = ['blocking', 'quick', 'quick', 'quick'].map((func) => job(func, { tiny: true }))
+    const ids = jobs.map(({ header }) => header.id)
+    runner.take(jobs)
+    await settle()
+    expect(started).to.deep.equal(ids.slice(0, 2))
+    expect(toPusher.map(({ kind }) => kind)).to.deep.equal(['hello', 'finished', 'returned', 'finished'])
+    expect(toPusher[2]).to.deep.equal({ kind: 'returned', keys: ids.slice(2).map((id) => runKey(id, 1)) })
+  })
+
+  it('returns nothing when it is leaving: nobody else may be there', async () => {
+    const { runner, started, monitor, pusher } = desk()
+    monitor()
+    pusher()
+    runner.take(['blocking', 'quick', 'quick'].map((func) => job(func, { tiny: true })))
+    runner.finish()
+    await settle()
+    expect(started).to.have.length(3)
   })
 
   it('has finished when the pusher has bidden farewell and the monitor has released everything', async () => {

@@ -20,21 +20,21 @@ describe('a worker’s window', () => {
     expect(window.admits('tiny', backlog('a'), 1), 'tiny behind slow').to.equal(false)
   })
 
-  it('sends tiny ones ahead in dozens, up to 64', () => {
+  it('sends tiny ones ahead by hundreds, up to 256', () => {
     const window = new Window()
     window.learn('tiny', 0.01)
-    expect(window.admits('tiny', many(63), 1)).to.equal(true)
-    expect(window.admits('tiny', many(64), 1)).to.equal(false)
+    expect(window.admits('tiny', many(255), 1)).to.equal(true)
+    expect(window.admits('tiny', many(256), 1)).to.equal(false)
   })
 
   it('is refilled when half of it is done, so that few frames carry many', () => {
     const window = new Window()
     window.learn('tiny', 0.01)
-    const ahead = many(64)
-    for (let n = 0; n < 31; n += 1) ahead.remove('tiny')
-    expect(window.admits('tiny', ahead, 1), '33 are left').to.equal(false)
+    const ahead = many(256)
+    for (let n = 0; n < 127; n += 1) ahead.remove('tiny')
+    expect(window.admits('tiny', ahead, 1), '129 are left').to.equal(false)
     ahead.remove('tiny')
-    expect(window.admits('tiny', ahead, 1), '32 are left').to.equal(true)
+    expect(window.admits('tiny', ahead, 1), '128 are left').to.equal(true)
     ahead.add('tiny')
     expect(window.admits('tiny', ahead, 1), 'until it is full').to.equal(true)
   })
