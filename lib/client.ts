@@ -179,7 +179,7 @@ async function brokerOf(settings: Settings): Promise<Broker> {
   return createBroker({ patience: settings.enqueueTimeout * 1000, ...brokerOptionsOf(settings) })
 }
 
-async function storeOf({ dataDir, durability }: Settings): Promise<Store> {
-  const { createStore } = await import('./stores/index.ts')
-  return createStore({ dataDir, durability })
+async function storeOf(settings: Settings): Promise<Store> {
+  const { createStore, storeOptionsOf } = await import('./stores/index.ts')
+  return createStore(storeOptionsOf(settings))
 }

@@ -116,6 +116,7 @@ const ALIASES: Partial<Record<OptionName, readonly string[]>> = {
   name: ['Q_CLUSTER_NAME'],
   logLevel: ['LOG_LEVEL'],
   broker: ['QCLUSTER_BROKER_URL', 'AMQP_URL', 'CLOUDAMQP_URL', 'RABBITMQ_URL'],
+  store: ['QCLUSTER_STORE_URL', 'DATABASE_URL'],
 }
 const TASK_FILES = ['tasks.ts', 'tasks.js', 'tasks.mjs']
 
@@ -200,7 +201,12 @@ function alternativeLayer(given: readonly Given[]): Layer[] {
 /** The variable that counts for an option; one that is set to nothing counts as absent. */
 function variableOf(name: OptionName, env: Environment): string {
   const names = [environmentName(name), ...(ALIASES[name] ?? [])]
-  return names.find((variable) => env[variable]) ?? environmentName(name)
+  return names.find((variable) => env[variable] && isMeant(variable, env[variable])) ?? environmentName(name)
+}
+
+/** The database of an application may be any; only one that could be a store is taken for one. */
+function isMeant(variable: string, value: string): boolean {
+  return variable !== 'DATABASE_URL' || /^postgres(ql)?:/.test(value)
 }
 
 /**

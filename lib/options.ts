@@ -62,6 +62,14 @@ const broker = expects(
   'a URL such as amqp://user:password@host:5672/vhost or amqps://…, a list of them, or null for the embedded one',
   z.union([brokerUrl, z.array(brokerUrl).min(1).readonly()]).nullable(),
 )
+const store = expects(
+  'text',
+  'a URL such as postgres://user:password@host:5432/database, or null for the embedded one',
+  z
+    .string()
+    .regex(/^postgres(ql)?:\/\//)
+    .nullable(),
+)
 const logLevel = expects(
   'text',
   'one of debug, info, warn, error, fatal, silent',
@@ -134,6 +142,9 @@ const ownOptions = z.object({
     .describe(
       'Where RabbitMQ is: one URL, or those of several servers, tried in turn; null: the embedded broker in the data folder.',
     ),
+  store: store
+    .default(null)
+    .describe('Where PostgreSQL keeps the results; null: the embedded store in the data folder.'),
   enqueueTimeout: someSeconds()
     .default(10)
     .describe('Seconds until a task that RabbitMQ has not confirmed is refused, reconnecting included.'),
@@ -275,7 +286,7 @@ function faultOfOverride(name: string, value: unknown, place: string): string | 
 
 /** A secret, or what may hold one, stays out of every message. */
 function isSecret(name: string): boolean {
-  return ['secretKey', 'altClusters', 'broker'].includes(name)
+  return ['secretKey', 'altClusters', 'broker', 'store'].includes(name)
 }
 
 function isOption(name: string): name is OptionName {

@@ -257,6 +257,13 @@ describe('configuration', () => {
       )
     })
 
+    it('takes the database of an application for the store only where it is PostgreSQL', async () => {
+      expect((await fromEnvironment({ DATABASE_URL: 'postgres://a/b' })).store).to.equal('postgres://a/b')
+      expect((await fromEnvironment({ DATABASE_URL: 'mysql://a/b' })).store).to.equal(null)
+      const both = { DATABASE_URL: 'postgres://a/b', QCLUSTER_STORE_URL: 'postgresql://c/d' }
+      expect((await fromEnvironment(both)).store).to.equal('postgresql://c/d')
+    })
+
     it('prefers its own names to those', async () => {
       const settings = await fromEnvironment({ Q_CLUSTER_NAME: 'long', QCLUSTER_NAME: 'short' })
       expect(settings.name).to.equal('short')

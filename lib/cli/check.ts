@@ -7,7 +7,7 @@ import type { ResolvedConfig, Settings } from '../config.ts'
 import { ConfigError, EXIT, toErrorRecord } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
 import { optionNames } from '../options.ts'
-import { createStore } from '../stores/index.ts'
+import { createStore, storeOptionsOf } from '../stores/index.ts'
 import type { TaskDefinition } from '../tasks/define.ts'
 import { type LoadedTask, loadTasks } from '../tasks/load.ts'
 import { exitCodeOf, type Finding, findingsOf } from './findings.ts'
@@ -60,13 +60,14 @@ function faultsOf(error: unknown): Finding[] {
 
 /** A folder that is not there yet is left so: the first start, or the first task, makes it. */
 async function inspectServices(settings: Settings): Promise<Finding[]> {
-  const { dataDir, durability } = settings
-  if (!existsSync(dataDir)) return inspectPlace(dataDir)
-  const services = [
-    ['broker', await createBroker(brokerOptionsOf(settings))],
-    ['store', await createStore({ dataDir, durability })],
-  ] as const
-  return (await Promise.all(services.map(([name, port]) => reach(name, port)))).flat()
+  const { dataDir, broker, store } = settings
+  const hasFolder = existsSync(dataDir)
+  const findings = [
+    ...(hasFolder ? [] : [inspectPlace(dataDir)]),
+    ...(hasFolder || broker ? [reach('broker', await createBroker(brokerOptionsOf(settings)))] : []),
+    ...(hasFolder || store ? [reach('store', await createStore(storeOptionsOf(settings)))] : []),
+  ]
+  return (await Promise.all(findings)).flat()
 }
 
 async function inspectPlace(dataDir: string): Promise<Finding[]> {

@@ -37,7 +37,8 @@ interface Described {
 /** Also within what an alternative cluster changes. */
 function masked(name: string, value: unknown): unknown {
   if ((SECRETS as readonly string[]).includes(name)) return [value].flat().map(() => '••••')
-  if (name === 'broker' && value !== null) return [value].flat().map((url) => withoutLogin(String(url)))
+  if ((name === 'broker' || name === 'store') && value !== null)
+    return [value].flat().map((url) => withoutLogin(String(url)))
   if (name !== 'altClusters') return value
   return mapValues(value as object, (overrides) =>
     mapValues(overrides as object, (one, key) => masked(key, one)),
@@ -62,5 +63,5 @@ function table(rows: readonly (readonly string[])[]): string {
 
 /** A URL may hold a password. */
 function withoutLogin(text: string): string {
-  return text.replace(/:\/\/[^/@]*@/, '://••••@')
+  return text.replace(/:\/\/[^/]*@/, '://••••@').replace(/(password=)[^&]*/gi, '$1••••')
 }

@@ -2,7 +2,7 @@ import { fromCallback, fromPromise } from 'xstate'
 import { monitorMachine, type OutcomesOrder, type OutcomesReport } from '../../machines/monitor.ts'
 import type { Settings } from '../config.ts'
 import { connectIfThere, type FrameSocket, listen, socketPath } from '../process/socket.ts'
-import { createStore } from '../stores/index.ts'
+import { createStore, storeOptionsOf } from '../stores/index.ts'
 import type { Retention, Store } from '../stores/store.ts'
 import { encodeError } from '../tasks/failure.ts'
 import type { MonitorToPusher, MonitorToWorker, PusherToMonitor, WorkerToMonitor } from './frames.ts'
@@ -36,8 +36,8 @@ export function monitor(role: RoleContext) {
     },
     actors: {
       connectStore: fromPromise<void>(async () => {
-        const { dataDir, durability } = settings
-        const opened = store ?? (await createStore({ dataDir, durability, retention: retentionOf(settings) }))
+        const retention = retentionOf(settings)
+        const opened = store ?? (await createStore({ ...storeOptionsOf(settings), retention }))
         store = opened
         await opened.connect()
       }),

@@ -8,7 +8,7 @@ import { TIMEOUT_GRACE } from '../config.ts'
 import { FrameError } from '../errors.ts'
 import { boardPath, openBoard, type RunningRecord } from '../process/board.ts'
 import { fromProcess } from '../process/fork.ts'
-import { createStore } from '../stores/index.ts'
+import { createStore, storeOptionsOf } from '../stores/index.ts'
 import type { RoleContext, RoleInput } from './role.ts'
 
 /** How often the timer boards are read at the least. Milliseconds. */
@@ -62,7 +62,7 @@ export function sentinelInput({ name, settings }: RoleContext): SentinelInput {
 
 async function pingServices({ settings }: RoleContext): Promise<void> {
   const broker = await createBroker(brokerOptionsOf(settings))
-  const store = await createStore({ dataDir: settings.dataDir, durability: settings.durability })
+  const store = await createStore(storeOptionsOf(settings))
   for (const service of [broker, store]) {
     await service.connect()
     await service.ping()

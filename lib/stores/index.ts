@@ -1,3 +1,4 @@
+import type { Settings } from '../config.ts'
 import type { PostgresStoreOptions } from './postgres.ts'
 import type { SqliteStoreOptions } from './sqlite.ts'
 import type { Store } from './store.ts'
@@ -15,4 +16,9 @@ export async function createStore(options: StoreOptions): Promise<Store> {
   }
   const { sqliteStore } = await import('./sqlite.ts')
   return sqliteStore(options)
+}
+
+/** What of the settings a store needs. */
+export function storeOptionsOf({ store, dataDir, durability }: Settings): StoreOptions {
+  return store === null ? { dataDir, durability } : { store }
 }
