@@ -1,12 +1,12 @@
 import { EventEmitter } from 'node:events'
 import { hostname } from 'node:os'
 import { type ActorRefFrom, createActor, fromPromise, waitFor } from 'xstate'
-import { clusterMachine } from '../machines/cluster.ts'
+import { type ClusterEvent, type ClusterReport, clusterMachine } from '../machines/cluster.ts'
 import { offerDefaults } from './client.ts'
 import type { Options, Settings } from './config.ts'
 import { childEnvironment, resolveSettings } from './config.ts'
 import { makeRuntimeDirectory, sweepRuntimeDirectories } from './directory.ts'
-import { ConfigError, EXIT, ProcessExitError } from './errors.ts'
+import { ConfigError, EXIT, NotRunningError, ProcessExitError, TaskLoadError } from './errors.ts'
 import {
   createLogger,
   createRecorder,
@@ -142,6 +142,46 @@ export class Cluster {
     return this.pid
   }
 
+  /**
+   * Lets no task come in; what was taken is finished. Resolves when it is so, at once where it is so already.
+   * @throws NotRunningError where it does not run, or stops meanwhile
+   */
+  pause(): Promise<void> {
+    return this.#switch('pause', { running: 'paused' })
+  }
+
+  /**
+   * Lets tasks come in again.
+   * @throws NotRunningError where it does not run, or stops meanwhile
+   */
+  resume(): Promise<void> {
+    return this.#switch('resume', { running: 'taking' })
+  }
+
+  /**
+   * Changes the number of workers; resolves when all are ready. Surplus ones are told to leave then, the youngest first,
+   * and finish what they have.
+   * @throws ConfigError when the number is none, or NotRunningError where it does not run, or stops meanwhile
+   */
+  async scale(workers: number): Promise<void> {
+    if (!Number.isSafeInteger(workers) || workers < 1)
+      throw new ConfigError(
+        `Expected a whole number of workers of at least 1, got ${workers}; to take no tasks, pause() or stop().`,
+      )
+    await this.#order({ type: 'cluster.scale', workers }, 'cluster.scaled')
+  }
+
+  /**
+   * Replaces the workers one by one, each by one that has loaded the task modules anew: it is ready before the old one is
+   * told to leave, and that one finishes what it has. Resolves when all are replaced.
+   * @throws TaskLoadError when the new code cannot be loaded; the old workers go on then
+   * @throws NotRunningError where it does not run, or stops meanwhile
+   */
+  async reload(): Promise<void> {
+    const { error } = await this.#order({ type: 'cluster.reload' }, 'cluster.reloaded')
+    if (error) throw new TaskLoadError(error.message, { cause: error })
+  }
+
   /** Stops by the documented procedure. False when there is nothing to stop. */
   async stop(): Promise<boolean> {
     const isFirst = this.isStarting || this.actor.getSnapshot().matches('running')
@@ -190,6 +230,40 @@ export class Cluster {
     this.#settings = settings
     this.#logger = logger
     if (settings.handleSignals) this.#handleSignals()
+  }
+
+  async #switch(order: 'pause' | 'resume', wanted: { readonly running: 'paused' | 'taking' }): Promise<void> {
+    this.#demandRunning(order)
+    this.actor.send({ type: `cluster.${order}` })
+    const snapshot = await waitFor(this.actor, (one) => one.matches(wanted) || !one.matches('running'))
+    if (!snapshot.matches('running')) this.#demandRunning(order)
+  }
+
+  /** Gives an order and waits for the report that ends it. */
+  async #order<T extends ClusterReport['type']>(order: ClusterEvent, ending: T) {
+    this.#demandRunning(order.type)
+    const { promise, resolve, reject } = Promise.withResolvers<Extract<ClusterReport, { type: T }>>()
+    const hearing = this.actor.on(ending, (report) => resolve(report as Extract<ClusterReport, { type: T }>))
+    const watching = this.actor.subscribe((one) => {
+      if (!one.matches('running')) reject(this.#notRunning(order.type))
+    })
+    this.actor.send(order)
+    try {
+      return await promise
+    } finally {
+      hearing.unsubscribe()
+      watching.unsubscribe()
+    }
+  }
+
+  #demandRunning(order: string): void {
+    if (!this.actor.getSnapshot().matches('running')) throw this.#notRunning(order)
+  }
+
+  #notRunning(order: string): NotRunningError {
+    const { value } = this.actor.getSnapshot()
+    const state = typeof value === 'string' ? value : (Object.keys(value)[0] as string)
+    return new NotRunningError({ order: order.replace('cluster.', ''), state })
   }
 
   #machine() {

@@ -111,6 +111,17 @@ export class ProcessExitError extends QclusterError {
   }
 }
 
+/** A cluster was told to do what only a running one can do. Start it first, or ask it before it stops. */
+export class NotRunningError extends QclusterError {
+  readonly code = 'QCLUSTER_NOT_RUNNING'
+
+  constructor({ order, state }: { readonly order: string; readonly state: string }) {
+    super(`Expected a running cluster to ${order}, got one that is ${state}; ${REMEDY}.`)
+  }
+}
+
+const REMEDY = 'start() one, and give orders before it stops'
+
 /** A task ended in failure; `message` is the error's own, `attempt` tells which attempt it was. */
 export class TaskFailedError extends QclusterError {
   readonly code = 'QCLUSTER_TASK_FAILED'

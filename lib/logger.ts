@@ -63,6 +63,9 @@ export interface Records {
   'pusher.ready': ReadySpeaker
   'sentinel.guarding': Speaker & ClusterServing
   'cluster.running': ClusterServing
+  'cluster.paused': ClusterServing
+  'cluster.resumed': ClusterServing
+  'cluster.scaled': ClusterServing & { readonly workers: number }
   'cluster.shared': { readonly dataDir: string }
   'task.enqueued': { readonly queue: string; readonly taskId: string }
   'task.started': Speaker & TaskFields
@@ -78,6 +81,8 @@ export interface Records {
   'store.lost': ServiceFields
   'store.connected': ServiceFields
   'worker.recycled': Speaker
+  /** `process`: the one that should have taken the place of another. */
+  'replacement.failed': Speaker & { readonly error: ErrorRecord }
   /** `task`: the human name of the task that it ran. */
   'worker.reincarnated': Reincarnated & { readonly after: 'death' | 'timeout'; readonly task?: string }
   'monitor.reincarnated': Reincarnated
@@ -131,6 +136,19 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
     level: 'info',
     words: ({ cluster, queue }) => `Q Cluster ${cluster} [${queue}] running.`,
   },
+  'cluster.paused': {
+    level: 'info',
+    words: ({ cluster, queue }) => `Q Cluster ${cluster} [${queue}] paused.`,
+  },
+  'cluster.resumed': {
+    level: 'info',
+    words: ({ cluster, queue }) => `Q Cluster ${cluster} [${queue}] resumed.`,
+  },
+  'cluster.scaled': {
+    level: 'info',
+    words: ({ cluster, queue, workers }) =>
+      `Q Cluster ${cluster} [${queue}] scaled to ${workers} ${workers === 1 ? 'worker' : 'workers'}.`,
+  },
   'cluster.shared': {
     level: 'info',
     words: ({ dataDir }) => `Another cluster works in this data folder too: ${dataDir}`,
@@ -168,6 +186,11 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
   },
   'store.connected': { level: 'info', words: ({ process }) => `${by(process)}connected to the store again` },
   'worker.recycled': { level: 'info', words: ({ process }) => `recycled worker ${process}` },
+  'replacement.failed': {
+    level: 'error',
+    words: ({ process, error }) =>
+      `replacement ${process} could not start, the old workers go on${because(error.message)}`,
+  },
   'worker.reincarnated': {
     level: 'fatal',
     words: ({ process, after, task }) =>

@@ -1,4 +1,4 @@
-import { assign, fromCallback, fromPromise, sendTo, setup, spawnChild } from 'xstate'
+import { assign, emit, fromCallback, fromPromise, sendTo, setup, spawnChild } from 'xstate'
 import {
   type ProcessReport,
   type ReportedError,
@@ -17,6 +17,12 @@ export interface ClusterContext {
 
 export type ClusterEvent =
   | { readonly type: 'cluster.start' }
+  /** Let no task come in until `cluster.resume`. */
+  | { readonly type: 'cluster.pause' }
+  | { readonly type: 'cluster.resume' }
+  | { readonly type: 'cluster.scale'; readonly workers: number }
+  /** Replace the workers one by one, each by one that loads the task modules anew. */
+  | { readonly type: 'cluster.reload' }
   | { readonly type: 'cluster.stop' }
   /** Stop without waiting for the grace. */
   | { readonly type: 'cluster.abort' }
@@ -24,6 +30,11 @@ export type ClusterEvent =
   | { readonly type: 'cluster.kill' }
   | ProcessReport
   | SentinelReport
+
+/** How an order that takes its time ended. */
+export type ClusterReport =
+  | { readonly type: 'cluster.scaled'; readonly workers: number }
+  | { readonly type: 'cluster.reloaded'; readonly workers: number; readonly error?: ReportedError }
 
 type Exited = Extract<ProcessReport, { type: 'process.exited' }>
 
@@ -40,17 +51,20 @@ export const clusterMachine = setup({
   types: {} as {
     context: ClusterContext
     events: ClusterEvent
+    emitted: ClusterReport
     tags: 'starting' | 'running' | 'stopping'
   },
   actors: {
     prepare: fromPromise<void>(async () => {}),
+    /** Ends when there is nothing left to do, for a cluster that is to stop then. */
+    emptiness: fromPromise<void>(() => new Promise(() => {})),
     sentinel: fromCallback<{ type: string }>(() => {
       throw new Error('provide the actor of clusterMachine: sentinel')
     }),
   },
   actions: {
     /** Says what happened to whoever reads the log. */
-    announce: (_, _params: { event: string; error?: ReportedError }) => {},
+    announce: (_, _params: { event: string; error?: ReportedError; workers?: number }) => {},
     noteSentinel: assign({
       sentinel: ({ event }) => {
         const { pid, name } = event as Extract<ProcessReport, { type: 'process.spawned' }>
@@ -66,6 +80,21 @@ export const clusterMachine = setup({
       error: ({ event }) => toReportedError((event as unknown as { error: unknown }).error),
     }),
     noteExit: assign({ error: ({ context, event }) => context.error ?? lostSentinel(event as Exited) }),
+    orderPause: sendTo('sentinel', { type: 'sentinel.pause' } satisfies SentinelOrder),
+    orderResume: sendTo('sentinel', { type: 'sentinel.resume' } satisfies SentinelOrder),
+    orderScale: sendTo('sentinel', ({ event }) => {
+      const { workers } = event as Extract<ClusterEvent, { type: 'cluster.scale' }>
+      return { type: 'sentinel.scale', workers } satisfies SentinelOrder
+    }),
+    orderReload: sendTo('sentinel', { type: 'sentinel.reload' } satisfies SentinelOrder),
+    reportScaled: emit(({ event }) => {
+      const { workers } = event as Extract<SentinelReport, { type: 'sentinel.scaled' }>
+      return { type: 'cluster.scaled', workers } as const
+    }),
+    reportReloaded: emit(({ event }) => {
+      const { workers, error } = event as Extract<SentinelReport, { type: 'sentinel.reloaded' }>
+      return { type: 'cluster.reloaded', workers, ...(error && { error }) } as const
+    }),
     orderStop: sendTo('sentinel', { type: 'sentinel.stop' } satisfies SentinelOrder),
     orderAbort: sendTo('sentinel', { type: 'sentinel.abort' } satisfies SentinelOrder),
     orderKill: sendTo('sentinel', { type: 'sentinel.kill' } satisfies SentinelOrder),
@@ -121,8 +150,39 @@ export const clusterMachine = setup({
       description: 'Tasks are taken and run',
       tags: 'running',
       entry: { type: 'announce', params: { event: 'cluster.running' } },
+      invoke: { src: 'emptiness', onDone: 'stopping' },
       on: {
         ...ENDS,
+        'cluster.scale': { actions: 'orderScale' },
+        'cluster.reload': { actions: 'orderReload' },
+        'sentinel.scaled': {
+          actions: [
+            'reportScaled',
+            {
+              type: 'announce',
+              params: ({ event: { workers } }) => ({ event: 'cluster.scaled', workers }),
+            },
+          ],
+        },
+        'sentinel.reloaded': { actions: 'reportReloaded' },
+      },
+      initial: 'taking',
+      states: {
+        taking: {
+          description: 'Tasks come in',
+          on: { 'cluster.pause': { actions: 'orderPause' }, 'sentinel.paused': 'paused' },
+        },
+        paused: {
+          description: 'No task comes in; what was taken is finished',
+          entry: { type: 'announce', params: { event: 'cluster.paused' } },
+          on: {
+            'cluster.resume': { actions: 'orderResume' },
+            'sentinel.resumed': {
+              target: 'taking',
+              actions: { type: 'announce', params: { event: 'cluster.resumed' } },
+            },
+          },
+        },
       },
     },
     stopping: {

@@ -106,14 +106,21 @@ export type PusherOrder =
   | { readonly type: 'pusher.open'; readonly workers: readonly string[] }
   /** A worker's process has ended: do not wait for it. */
   | { readonly type: 'worker.gone'; readonly worker: string }
-  /** Stop consuming, push what you hold. */
+  /** Stop consuming until you are told to resume; what you hold is still pushed and settled. */
+  | { readonly type: 'pusher.pause' }
+  | { readonly type: 'pusher.resume' }
+  /** Stop consuming for good, push what you hold. */
   | { readonly type: 'pusher.stop' }
   /** Requeue what you hold instead of pushing it. */
   | { readonly type: 'pusher.abort' }
   /** Nothing is left to settle: close the connection and leave. */
   | { readonly type: 'pusher.close' }
 
-export type PusherReport = { readonly type: 'pusher.opened' } | { readonly type: 'pusher.drained' }
+export type PusherReport =
+  | { readonly type: 'pusher.opened' }
+  | { readonly type: 'pusher.paused' }
+  | { readonly type: 'pusher.resumed' }
+  | { readonly type: 'pusher.drained' }
 
 export type MonitorOrder =
   | PeerListening
@@ -137,6 +144,13 @@ export type SchedulerOrder = { readonly type: 'scheduler.stop' }
 /* ---- Cluster to sentinel. */
 
 export type SentinelOrder =
+  /** Let no task come in until you are told to resume. */
+  | { readonly type: 'sentinel.pause' }
+  | { readonly type: 'sentinel.resume' }
+  /** Have so many workers from now on; surplus ones finish what they have. */
+  | { readonly type: 'sentinel.scale'; readonly workers: number }
+  /** Replace every worker by one that loads the task modules anew. */
+  | { readonly type: 'sentinel.reload' }
   | { readonly type: 'sentinel.stop' }
   /** Do not wait for the grace. */
   | { readonly type: 'sentinel.abort' }
@@ -145,6 +159,12 @@ export type SentinelOrder =
 
 export type SentinelReport =
   | { readonly type: 'sentinel.running' }
+  | { readonly type: 'sentinel.paused' }
+  | { readonly type: 'sentinel.resumed' }
+  /** As many workers as were asked for are up, and the surplus ones have been told to leave. */
+  | { readonly type: 'sentinel.scaled'; readonly workers: number }
+  /** Every worker has been replaced, or the first replacement could not start: then the old ones go on. */
+  | { readonly type: 'sentinel.reloaded'; readonly workers: number; readonly error?: ReportedError }
   /** The sentinel's process ends after this. `interrupted` names the runs that did not finish. */
   | { readonly type: 'sentinel.stopped'; readonly interrupted: number; readonly deadline: boolean }
   | { readonly type: 'sentinel.failed'; readonly error: ReportedError }

@@ -36,6 +36,21 @@ export function reconnectDelay(attempts: number): number {
   return Math.min(5_000, 100 * 2 ** Math.max(0, attempts - 1))
 }
 
+/** What the end of the joining brings. */
+const OPENED = [{ type: 'announce' as const, params: { event: 'pusher.ready' } }, 'reportOpened' as const]
+
+/** What the loss of the broker brings, wherever it is heard. */
+const LOST = [
+  'voidReceipts' as const,
+  {
+    type: 'announce' as const,
+    params: ({ event }: { event: { type: string } }) => ({
+      event: 'broker.lost',
+      reason: (event as DeliveriesReport).reason,
+    }),
+  },
+]
+
 /**
  * Takes deliveries from the broker, pushes them to workers, settles them.
  * Provide `dispatcher`, `connectBroker`, `deliveries`, `closeBroker` and the action `announce`.
@@ -50,7 +65,7 @@ export const pusherMachine = setup({
   actors: {
     dispatcher: fromCallback<DispatcherOrder>(() => {}),
     connectBroker: fromPromise<void>(async () => {}),
-    /** Consumes as long as it lives. */
+    /** Consumes as long as it lives. That the broker is lost is heard also later, as long as receipts are out. */
     deliveries: fromCallback<{ type: string }>(() => {}),
     closeBroker: fromPromise<void>(async () => {}),
   },
@@ -60,6 +75,8 @@ export const pusherMachine = setup({
     noteSocket: assign({ socket: ({ event }) => (event as { socket: string }).socket }),
     reportReady: emit(({ context }) => ({ type: 'process.ready', socket: context.socket }) as const),
     reportOpened: emit({ type: 'pusher.opened' } as const),
+    reportPaused: emit({ type: 'pusher.paused' } as const),
+    reportResumed: emit({ type: 'pusher.resumed' } as const),
     reportDrained: emit({ type: 'pusher.drained' } as const),
     join: sendTo('dispatcher', ({ event }) => ({
       type: 'dispatcher.join' as const,
@@ -110,10 +127,15 @@ export const pusherMachine = setup({
         joining: {
           description: 'Hearing from monitor and workers what they hold of a former pusher',
           on: {
-            'dispatcher.joined': {
-              target: '#pusher.running',
-              actions: [{ type: 'announce', params: { event: 'pusher.ready' } }, 'reportOpened'],
-            },
+            'dispatcher.joined': { target: '#pusher.running', actions: OPENED },
+            'pusher.pause': 'joiningPaused',
+          },
+        },
+        joiningPaused: {
+          description: 'The same, and told not to take deliveries yet',
+          on: {
+            'dispatcher.joined': { target: '#pusher.running.paused', actions: OPENED },
+            'pusher.resume': 'joining',
           },
         },
       },
@@ -123,6 +145,8 @@ export const pusherMachine = setup({
       tags: 'running',
       initial: 'connecting',
       on: {
+        // Also while nothing is consumed: the receipts of what is held are void.
+        'broker.lost': { actions: LOST },
         'pusher.stop': 'stopping',
         'pusher.abort': { target: 'stopping', actions: 'abandon' },
         'process.orphaned': { target: 'stopping', actions: 'awaitDesertion' },
@@ -142,27 +166,28 @@ export const pusherMachine = setup({
             ],
             onError: 'reconnecting',
           },
+          on: { 'pusher.pause': 'paused' },
         },
         connected: {
           description: 'Consuming',
           invoke: { src: 'deliveries', onError: 'reconnecting' },
           on: {
-            'broker.lost': {
-              target: 'reconnecting',
-              actions: [
-                'voidReceipts',
-                {
-                  type: 'announce',
-                  params: ({ event }) => ({ event: 'broker.lost', reason: event.reason }),
-                },
-              ],
-            },
+            'broker.lost': { target: 'reconnecting', actions: LOST },
+            'pusher.pause': 'paused',
           },
         },
         reconnecting: {
           description: 'The broker is away; running tasks finish and are saved meanwhile',
           entry: 'countAttempt',
           after: { RECONNECT: 'connecting' },
+          on: { 'pusher.pause': 'paused' },
+        },
+        paused: {
+          description: 'Told to take nothing; what it holds is still pushed and settled',
+          entry: 'reportPaused',
+          on: {
+            'pusher.resume': { target: 'connecting', actions: 'reportResumed' },
+          },
         },
       },
     },

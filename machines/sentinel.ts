@@ -29,7 +29,8 @@ export interface SentinelInput {
 /** What the sentinel knows of a slot. */
 interface Slot {
   readonly role: Role
-  readonly state: 'starting' | 'up' | 'down'
+  /** `leaving`: told to leave for good; until it is gone it holds what it has. */
+  readonly state: 'starting' | 'up' | 'leaving' | 'down'
   readonly name: string
   readonly socket: string | null
 }
@@ -37,6 +38,10 @@ interface Slot {
 export interface SentinelContext extends SentinelInput {
   /** Slots that are not gone for good, by id. */
   readonly slots: Readonly<Record<string, Slot>>
+  /** Worker slots made so far: the number of the newest. */
+  readonly born: number
+  /** Slots whose child is to be replaced, the next one first. */
+  readonly due: readonly string[]
   readonly reincarnations: number
   /** Deaths within the restart window that no task explains. */
   readonly recentDeaths: number
@@ -71,7 +76,7 @@ const STOP_ORDER: Record<Role, string> = {
 
 /** Every slot of a cluster, sinks before the source that fills them. */
 export function slotsOf({ workers, scheduler }: Pick<SentinelInput, 'workers' | 'scheduler'>): ChildInput[] {
-  const ids = [...Array.from({ length: workers }, (_, n) => `worker-${n + 1}`), 'monitor']
+  const ids = [...Array.from({ length: workers }, (_, n) => workerId(n + 1)), 'monitor']
   if (scheduler) ids.push('scheduler')
   return [...ids, 'pusher'].map(slot)
 }
@@ -81,6 +86,12 @@ function slot(id: string): ChildInput {
   return { id, role, stopOrder: { type: STOP_ORDER[role] } }
 }
 
+function workerId(number: number): string {
+  return `worker-${number}`
+}
+
+const STARTING: Omit<Slot, 'role'> = { state: 'starting', name: '', socket: null }
+
 const idsOf = (context: SentinelContext, role: Role): string[] =>
   Object.keys(context.slots).filter((id) => context.slots[id]?.role === role)
 
@@ -88,6 +99,17 @@ const slotNamed = (context: SentinelContext, name: string): string | undefined =
   Object.keys(context.slots).find((id) => context.slots[id]?.name === name)
 
 const isUp = (context: SentinelContext, id: string): boolean => context.slots[id]?.state === 'up'
+
+/** Up, or leaving: it may hold something, so the others must know it. */
+const isPeer = (context: SentinelContext, id: string): boolean =>
+  isUp(context, id) || (context.slots[id]?.state === 'leaving' && context.slots[id].name !== '')
+
+/** The workers that are to stay, the oldest first. */
+const staffOf = (context: SentinelContext): string[] =>
+  idsOf(context, 'worker').filter((id) => context.slots[id]?.state !== 'leaving')
+
+/** The slot that was made last: while one is being replaced, its replacement. */
+const newest = (context: SentinelContext): string => workerId(context.born)
 
 /** A death is charged to the slot's restart budget unless a task explains it. */
 export function isUnexplained(died: Died): boolean {
@@ -107,7 +129,7 @@ function withoutSlot(context: SentinelContext, id: string): SentinelContext['slo
 /** Who must connect to whom now that `up` is there: both ways, so that the order of starts does not matter. */
 export function introductions(context: SentinelContext, up: Up): { to: string; order: PeerListening }[] {
   const role = context.slots[up.id]?.role
-  const others = Object.keys(context.slots).filter((id) => id !== up.id && isUp(context, id))
+  const others = Object.keys(context.slots).filter((id) => id !== up.id && isPeer(context, id))
   const toOthers = others
     .filter((id) => listensTo(context.slots[id]?.role, role))
     .map((id) => ({ to: id, from: up.id }))
@@ -153,6 +175,49 @@ const announceReincarnation = {
   },
 }
 
+/** What of the enqueuer of actions is used by {@link hire} and {@link dismiss}. */
+interface Enqueue {
+  spawnChild(src: 'child', options: { readonly id: string; readonly input: ChildInput }): void
+  sendTo(id: string, event: { readonly type: string }): void
+  assign(change: Partial<SentinelContext>): void
+}
+
+/** The log's words for a worker whose replacement is ready. */
+const announceRecycling = {
+  type: 'announce' as const,
+  params: ({ context }: { context: SentinelContext }) => ({
+    event: 'worker.recycled',
+    process: context.slots[context.due[0] ?? '']?.name,
+  }),
+}
+
+/** The log's words for a replacement that could not start. */
+const announceFailure = {
+  type: 'announce' as const,
+  params: ({ event }: { event: { type: string } }) => {
+    const { name, error, role, testament } = event as Died
+    return { event: 'replacement.failed', process: name, error: error ?? endedEarly(role, testament) }
+  },
+}
+
+/** Starts so many more workers, in slots of their own. */
+function hire(count: number, context: SentinelContext, enqueue: Enqueue): void {
+  const inputs = Array.from({ length: count }, (_, n) => slot(workerId(context.born + n + 1)))
+  for (const input of inputs) enqueue.spawnChild('child', { id: input.id, input })
+  const hired = Object.fromEntries(inputs.map(({ id, role }) => [id, { role, ...STARTING }]))
+  enqueue.assign({ born: context.born + count, slots: { ...context.slots, ...hired } })
+}
+
+/** Tells slots to leave for good: they finish what they have first. */
+function dismiss(ids: readonly string[], context: SentinelContext, enqueue: Enqueue): void {
+  for (const id of ids) enqueue.sendTo(id, { type: 'child.stop' })
+  const leaving = ids.reduce(
+    (slots, id) => withSlot({ ...context, slots }, id, { state: 'leaving' }),
+    context.slots,
+  )
+  enqueue.assign({ slots: leaving })
+}
+
 /**
  * Starts, guards, reincarnates and stops the processes of a cluster.
  * Provide `pingServices`, `child` (a childMachine with its process), `timerBoard` and the action `announce`.
@@ -176,14 +241,30 @@ export const sentinelMachine = setup({
     forkAll: enqueueActions(({ context, enqueue }) => {
       for (const input of slotsOf(context)) enqueue.spawnChild('child', { id: input.id, input })
       enqueue.assign({
-        slots: () =>
-          Object.fromEntries(
-            slotsOf(context).map(({ id, role }) => [
-              id,
-              { role, state: 'starting', name: '', socket: null } as const,
-            ]),
-          ),
+        slots: () => Object.fromEntries(slotsOf(context).map(({ id, role }) => [id, { role, ...STARTING }])),
       })
+    }),
+    hireMissing: enqueueActions(({ context, enqueue }) => {
+      hire(Math.max(0, context.workers - staffOf(context).length), context, enqueue)
+    }),
+    hireReplacement: enqueueActions(({ context, enqueue }) => hire(1, context, enqueue)),
+    /** The youngest leave first. */
+    dismissSurplus: enqueueActions(({ context, enqueue }) => {
+      const surplus = staffOf(context).slice(context.workers)
+      dismiss(surplus, context, enqueue)
+      enqueue.assign({ due: context.due.filter((id) => !surplus.includes(id)) })
+    }),
+    noteWorkers: assign({ workers: ({ event }) => (event as { workers: number }).workers }),
+    /** Also who was just started: it may have loaded what has changed since. */
+    markAllDue: assign({ due: ({ context }) => staffOf(context) }),
+    forgetDue: assign({ due: () => [] }),
+    dismissReplaced: enqueueActions(({ context, enqueue }) => {
+      dismiss(context.due.slice(0, 1), context, enqueue)
+      enqueue.assign({ due: context.due.slice(1) })
+    }),
+    dismissReplacement: enqueueActions(({ context, enqueue }) => {
+      dismiss([newest(context)], context, enqueue)
+      enqueue.assign({ due: context.due.filter((id) => id !== newest(context)) })
     }),
     watchTimers: enqueueActions(({ enqueue }) => {
       enqueue.spawnChild('timerBoard', { id: 'timerBoard' })
@@ -204,7 +285,7 @@ export const sentinelMachine = setup({
       for (const testament of context.testaments) enqueue.sendTo('monitor', bury(testament))
     }),
     openPusher: enqueueActions(({ context, enqueue }) => {
-      const workers = idsOf(context, 'worker').filter((id) => isUp(context, id))
+      const workers = idsOf(context, 'worker').filter((id) => isPeer(context, id))
       const order = { type: 'pusher.open', workers: workers.map((id) => context.slots[id]?.name ?? '') }
       enqueue.sendTo('pusher', { type: 'child.order', order })
     }),
@@ -272,6 +353,18 @@ export const sentinelMachine = setup({
     noteRestartsSpent: assign({
       error: ({ context, event }) => restartsSpent(context, event as Died),
     }),
+    reportPaused: emit({ type: 'sentinel.paused' } as const),
+    reportResumed: emit({ type: 'sentinel.resumed' } as const),
+    reportScaled: emit(({ context }) => ({ type: 'sentinel.scaled', workers: context.workers }) as const),
+    reportReloaded: emit(({ context }) => ({ type: 'sentinel.reloaded', workers: context.workers }) as const),
+    reportNotReloaded: emit(({ context, event }) => {
+      const { error, role, testament } = event as Died
+      return {
+        type: 'sentinel.reloaded',
+        workers: context.workers,
+        error: error ?? endedEarly(role, testament),
+      } as const
+    }),
     reportRunning: emit({ type: 'sentinel.running' } as const),
     reportStopped: emit(
       ({ context }) =>
@@ -290,6 +383,16 @@ export const sentinelMachine = setup({
     budgetSpent: ({ context, event }) =>
       isUnexplained(event as Died) && context.recentDeaths >= context.maxRestarts,
     isPusher: ({ event }) => (event as Up).id === 'pusher',
+    isReplacement: ({ context, event }) => (event as { id: string }).id === newest(context),
+    /** It was told to reload once more while the replacement was starting. */
+    replacementDue: ({ context }) => context.due.includes(newest(context)),
+    /** The replacement is one more for a while. */
+    isThatMany: ({ context, event }) =>
+      (event as { workers: number }).workers === staffOf(context).length - 1,
+    wrongNumber: ({ context }) => staffOf(context).length !== context.workers,
+    everyWorkerUp: ({ context }) => staffOf(context).every((id) => isUp(context, id)),
+    someoneDue: ({ context }) => context.due.length > 0,
+    lastOneDue: ({ context }) => context.due.length === 1,
     isMonitor: ({ event }) => (event as Died).role === 'monitor',
     nothingToPush: ({ context }) => context.pusherDrained || !isLiving(context, 'pusher'),
     allWorkersGone: ({ context }) => idsOf(context, 'worker').length === 0,
@@ -312,6 +415,8 @@ export const sentinelMachine = setup({
   context: ({ input }) => ({
     ...input,
     slots: {},
+    born: input.workers,
+    due: [],
     reincarnations: 0,
     recentDeaths: 0,
     testaments: [],
@@ -363,13 +468,10 @@ export const sentinelMachine = setup({
     running: {
       description: 'Everything is up; what dies is replaced',
       tags: 'running',
+      type: 'parallel',
       entry: 'reportRunning',
       on: {
         ...STOPS,
-        'child.up': [
-          { guard: 'isPusher', actions: ['noteUp', 'introduce', 'openPusher'] },
-          { actions: ['noteUp', 'introduce', 'repeatTestaments'] },
-        ],
         'child.died': [
           {
             guard: 'budgetSpent',
@@ -378,6 +480,105 @@ export const sentinelMachine = setup({
           },
           { actions: ['chargeDeath', announceReincarnation, 'buryWorker', 'noteDown'] },
         ],
+      },
+      states: {
+        intake: {
+          description: 'Whether tasks are taken from the queue',
+          initial: 'taking',
+          states: {
+            taking: {
+              description: 'The pusher consumes',
+              on: {
+                'sentinel.pause': 'paused',
+                'pusher.opened': { actions: 'reportResumed' },
+                'pusher.resumed': { actions: 'reportResumed' },
+                'child.up': [
+                  { guard: 'isPusher', actions: ['noteUp', 'introduce', 'openPusher'] },
+                  { actions: ['noteUp', 'introduce', 'repeatTestaments'] },
+                ],
+              },
+            },
+            paused: {
+              description: 'The pusher takes nothing; what was taken is finished',
+              entry: { type: 'order', params: { roles: ['pusher'], type: 'pusher.pause' } },
+              on: {
+                'sentinel.resume': {
+                  target: 'taking',
+                  actions: { type: 'order', params: { roles: ['pusher'], type: 'pusher.resume' } },
+                },
+                'pusher.paused': { actions: 'reportPaused' },
+                'child.up': [
+                  {
+                    guard: 'isPusher',
+                    actions: [
+                      ...(['noteUp', 'introduce', 'openPusher'] as const),
+                      { type: 'order', params: { roles: ['pusher'], type: 'pusher.pause' } },
+                    ],
+                  },
+                  { actions: ['noteUp', 'introduce', 'repeatTestaments'] },
+                ],
+              },
+            },
+          },
+        },
+        staff: {
+          description: 'How many workers there are, and which of them are being replaced',
+          initial: 'settled',
+          on: {
+            'sentinel.reload': { actions: 'markAllDue' },
+          },
+          states: {
+            settled: {
+              description: 'As many workers as there should be, none of them due',
+              on: { 'sentinel.scale': { target: 'scaling', actions: 'noteWorkers' } },
+              always: [
+                { guard: 'wrongNumber', target: 'scaling' },
+                { guard: 'someoneDue', target: 'replacing' },
+              ],
+            },
+            scaling: {
+              description: 'More workers are starting; surplus ones have been told to leave',
+              entry: ['dismissSurplus', 'hireMissing'],
+              on: { 'sentinel.scale': { target: 'scaling', reenter: true, actions: 'noteWorkers' } },
+              always: { guard: 'everyWorkerUp', target: 'settled', actions: 'reportScaled' },
+            },
+            replacing: {
+              description: 'The replacement of a worker is starting; the old one works until it is ready',
+              entry: 'hireReplacement',
+              on: {
+                'sentinel.scale': [
+                  { guard: 'isThatMany', actions: ['noteWorkers', 'reportScaled'] },
+                  // Carried out when this replacement is there.
+                  { actions: 'noteWorkers' },
+                ],
+                'child.up': [
+                  {
+                    guard: and(['isReplacement', 'lastOneDue']),
+                    target: 'settled',
+                    actions: [announceRecycling, 'dismissReplaced', 'reportReloaded'],
+                  },
+                  {
+                    guard: 'isReplacement',
+                    target: 'settled',
+                    actions: [announceRecycling, 'dismissReplaced'],
+                  },
+                ],
+                'child.died': [
+                  {
+                    guard: and(['isReplacement', 'replacementDue']),
+                    target: 'settled',
+                    actions: [announceFailure, 'dismissReplacement'],
+                  },
+                  {
+                    guard: 'isReplacement',
+                    target: 'settled',
+                    actions: [announceFailure, 'dismissReplacement', 'forgetDue', 'reportNotReloaded'],
+                  },
+                ],
+              },
+            },
+          },
+        },
       },
     },
     stopping: {

@@ -1,12 +1,18 @@
 import { fromCallback, fromPromise } from 'xstate'
-import { type DispatcherOrder, type DispatcherReport, pusherMachine } from '../../machines/pusher.ts'
-import type { Broker, Consumer, Settlement } from '../brokers/broker.ts'
+import {
+  type DeliveriesReport,
+  type DispatcherOrder,
+  type DispatcherReport,
+  pusherMachine,
+} from '../../machines/pusher.ts'
+import type { Broker, Settlement } from '../brokers/broker.ts'
 import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
 import { openPackage } from '../package.ts'
 import { type FrameSocket, listen, socketPath } from '../process/socket.ts'
 import { Signer } from '../signing.ts'
 import { Dispatcher } from './dispatcher.ts'
 import type { MonitorToPusher, PusherToMonitor, PusherToWorker, WorkerToPusher } from './frames.ts'
+import { Intake } from './intake.ts'
 import { Prefetch } from './prefetch.ts'
 import type { RoleContext } from './role.ts'
 
@@ -15,8 +21,7 @@ export function pusher(role: RoleContext) {
   const { settings, record } = role
   const signer = new Signer(settings.secretKey)
   let broker: Broker | undefined
-  let consumer: Consumer | undefined
-  let report: (event: DispatcherReport) => void = () => {}
+  let report: (event: DispatcherReport | DeliveriesReport) => void = () => {}
   const prefetch = new Prefetch(settings.queueLimit)
 
   const dispatcher = new Dispatcher({
@@ -25,16 +30,27 @@ export function pusher(role: RoleContext) {
     maxDeliveries: settings.maxDeliveries,
     signer,
     open: (sealed) => openPackage(sealed, settings.name, signer),
-    settle: async (settlements: readonly Settlement[]) => {
-      if (settlements.length > 0) await consumer?.settle(settlements)
-    },
+    settle: (settlements: readonly Settlement[]) => intake.settle(settlements),
     report: (event) => report(event),
     refused: (reason) => record('package.refused', { reason }),
   })
 
+  const intake = new Intake({
+    queue: settings.name,
+    onDeliveries: (deliveries) => dispatcher.take(deliveries),
+    onLost: (error) => {
+      // It is made anew, so that nothing stays held there under receipts that are void here.
+      const lost = broker
+      broker = undefined
+      void lost?.close().catch(() => {})
+      // Told as the dispatcher, which lives longer than the consumer: while its receipts are out, the loss matters.
+      report({ type: 'broker.lost', reason: error.message })
+    },
+  })
+
   const followWork = () => {
     if (prefetch.follow(dispatcher.window.runTime, dispatcher.slots, performance.now()))
-      consumer?.setPrefetch(prefetch.current)
+      intake.setPrefetch(prefetch.current)
   }
 
   return pusherMachine.provide({
@@ -63,26 +79,12 @@ export function pusher(role: RoleContext) {
         const opened = broker ?? (await createBroker(brokerOptionsOf(settings)))
         broker = opened
         await opened.connect()
+        // If a loss was told meanwhile, consuming from it tells it again.
+        broker = opened
       }),
-      deliveries: fromCallback<{ type: string }>(({ sendBack }) => {
-        const asked = prefetch.current
-        const consuming = (broker as Broker).consume({
-          queue: settings.name,
-          prefetch: asked,
-          onDeliveries: (deliveries) => dispatcher.take(deliveries),
-          onLost: (error) => sendBack({ type: 'broker.lost', reason: error.message }),
-        })
-        consuming.then(
-          (opened) => {
-            consumer = opened
-            // Runs of a former connection may have ended meanwhile.
-            if (prefetch.current !== asked) opened.setPrefetch(prefetch.current)
-          },
-          (error: Error) => sendBack({ type: 'broker.lost', reason: error.message }),
-        )
-        // Receipts stay good after this: what is held is still pushed, run and settled.
-        // That the consumer never opened, or that the broker went, was reported above.
-        return () => void consuming.then((opened) => opened.stop()).catch(() => {})
+      deliveries: fromCallback<{ type: string }>(() => {
+        intake.open(broker as Broker, prefetch.current)
+        return () => intake.close()
       }),
       closeBroker: fromPromise<void>(async () => broker?.close()),
     },

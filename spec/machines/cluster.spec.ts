@@ -5,13 +5,14 @@ import { clusterMachine } from '../../machines/cluster.ts'
 const settle = () => new Promise(setImmediate)
 
 /** A cluster whose sentinel is a fake, and whose preparation ends when `prepared` does. */
-function made(prepared: Promise<void> = Promise.resolve()) {
+function made(prepared: Promise<void> = Promise.resolve(), emptiness = new Promise<void>(() => {})) {
   const log: { event: string; error?: object }[] = []
   const orders: string[] = []
   let say: (event: { type: string; [key: string]: unknown }) => void = () => {}
   const machine = clusterMachine.provide({
     actors: {
       prepare: fromPromise<void>(() => prepared),
+      emptiness: fromPromise<void>(() => emptiness),
       sentinel: fromCallback<{ type: string }>(({ sendBack, receive }) => {
         say = sendBack
         receive(({ type }) => {
@@ -36,7 +37,7 @@ describe('the cluster machine', () => {
     await start()
     expect(value()).to.deep.equal({ starting: 'forking' })
     say({ type: 'sentinel.running' })
-    expect(value()).to.equal('running')
+    expect(value()).to.deep.equal({ running: 'taking' })
     actor.send({ type: 'cluster.stop' })
     expect([value(), orders]).to.deep.equal(['stopping', ['sentinel.stop']])
     say({ type: 'process.exited', code: 0, signal: null })
@@ -78,5 +79,49 @@ describe('the cluster machine', () => {
     say({ type: 'sentinel.running' })
     for (const type of ['cluster.stop', 'cluster.abort', 'cluster.kill'] as const) actor.send({ type })
     expect(orders).to.deep.equal(['sentinel.stop', 'sentinel.abort', 'sentinel.kill'])
+  })
+
+  it('is paused and taking again when its sentinel says so, and not before', async () => {
+    const { actor, start, say, orders, value, log } = made()
+    await start()
+    say({ type: 'sentinel.running' })
+    actor.send({ type: 'cluster.pause' })
+    expect(value()).to.deep.equal({ running: 'taking' })
+    say({ type: 'sentinel.paused' })
+    expect(value()).to.deep.equal({ running: 'paused' })
+    actor.send({ type: 'cluster.resume' })
+    expect(value()).to.deep.equal({ running: 'paused' })
+    say({ type: 'sentinel.resumed' })
+    expect(value()).to.deep.equal({ running: 'taking' })
+    expect(orders).to.deep.equal(['sentinel.pause', 'sentinel.resume'])
+    expect(log.map(({ event }) => event).slice(-2)).to.deep.equal(['cluster.paused', 'cluster.resumed'])
+  })
+
+  it('passes on what becomes of orders to scale and to reload', async () => {
+    const { actor, start, say, orders } = made()
+    const heard: object[] = []
+    actor.on('*', (report) => void heard.push(report))
+    await start()
+    say({ type: 'sentinel.running' })
+    actor.send({ type: 'cluster.scale', workers: 3 })
+    say({ type: 'sentinel.scaled', workers: 3 })
+    actor.send({ type: 'cluster.reload' })
+    say({ type: 'sentinel.reloaded', workers: 3, error: { name: 'E', message: 'x' } })
+    expect(orders).to.deep.equal(['sentinel.scale', 'sentinel.reload'])
+    expect(heard).to.deep.equal([
+      { type: 'cluster.scaled', workers: 3 },
+      { type: 'cluster.reloaded', workers: 3, error: { name: 'E', message: 'x' } },
+    ])
+  })
+
+  it('stops by itself when there is nothing left to do, where it is to', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const { start, say, value } = made(Promise.resolve(), promise)
+    await start()
+    say({ type: 'sentinel.running' })
+    expect(value()).to.deep.equal({ running: 'taking' })
+    resolve()
+    await settle()
+    expect(value()).to.equal('stopping')
   })
 })

@@ -244,4 +244,60 @@ describe('the pusher machine', () => {
     send(gone, { type: 'pusher.stop' }, gone)
     expect(orders.filter(({ type }) => type === 'worker.gone')).to.deep.equal([gone, gone, gone])
   })
+
+  describe('that is paused', () => {
+    it('consumes nothing until it is resumed, and says both', async () => {
+      const { connect, send, value, calls, reports } = made()
+      await connect()
+      send({ type: 'pusher.pause' })
+      expect([value(), calls.consumers]).to.deep.equal([{ running: 'paused' }, 0])
+      send({ type: 'pusher.resume' })
+      await settle()
+      expect([value(), calls.consumers]).to.deep.equal([{ running: 'connected' }, 1])
+      expect(reports.map(({ type }) => type).slice(-2)).to.deep.equal(['pusher.paused', 'pusher.resumed'])
+    })
+
+    it('never consumes when it is told so before it has joined the others', async () => {
+      const { say, send, value, calls } = made()
+      say({ type: 'dispatcher.listening', socket: '/p' })
+      send({ type: 'pusher.open', workers: [] }, { type: 'pusher.pause' })
+      say({ type: 'dispatcher.joined' })
+      await settle()
+      expect([value(), calls.connects]).to.deep.equal([{ running: 'paused' }, 0])
+    })
+
+    it('consumes when it is told to resume before it has joined the others', async () => {
+      const { say, send, value } = made()
+      say({ type: 'dispatcher.listening', socket: '/p' })
+      send({ type: 'pusher.open', workers: [] }, { type: 'pusher.pause' }, { type: 'pusher.resume' })
+      say({ type: 'dispatcher.joined' })
+      await settle()
+      expect(value()).to.deep.equal({ running: 'connected' })
+    })
+
+    it('stays paused when the broker is lost, and voids its receipts', async () => {
+      const { connect, send, value, ordered, log } = made()
+      await connect()
+      send({ type: 'pusher.pause' }, { type: 'broker.lost', reason: 'gone' })
+      expect(value()).to.deep.equal({ running: 'paused' })
+      expect(ordered().at(-1)).to.equal('dispatcher.void')
+      expect(log.at(-1)).to.equal('broker.lost')
+    })
+
+    it('gives up connecting when it is paused while it does', async () => {
+      const { connect, send, value, clock } = made({ broker: () => Promise.reject(new Error('away')) })
+      await connect()
+      send({ type: 'pusher.pause' })
+      clock.increment(60_000)
+      expect(value()).to.deep.equal({ running: 'paused' })
+    })
+
+    it('drains when it is stopped', async () => {
+      const { connect, send, value, ordered } = made()
+      await connect()
+      send({ type: 'pusher.pause' }, { type: 'pusher.stop' })
+      expect(value()).to.deep.equal({ stopping: 'draining' })
+      expect(ordered().at(-1)).to.equal('dispatcher.drain')
+    })
+  })
 })

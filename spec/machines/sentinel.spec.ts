@@ -14,6 +14,8 @@ const aTask: RunningTask = {
   overran: false,
 }
 
+const AT_WORK = { running: { intake: 'taking', staff: 'settled' } }
+
 /** Promises of the machine are settled in microtasks; this lets them all. */
 const settle = () => new Promise(setImmediate)
 
@@ -30,6 +32,8 @@ function guard({
   running = [] as RunningTask[],
   obedient = true,
   ping = async () => {},
+  /** Whether the nth process gets ready by itself. */
+  loads = (_n: number): boolean => true,
 } = {}) {
   const clock = new SimulatedClock()
   const processes: FakeProcess[] = []
@@ -44,6 +48,8 @@ function guard({
       }
       const answers: Record<string, () => unknown> = {
         'pusher.open': () => sendBack({ type: 'pusher.opened' }),
+        'pusher.pause': () => sendBack({ type: 'pusher.paused' }),
+        'pusher.resume': () => sendBack({ type: 'pusher.resumed' }),
         'pusher.stop': () => sendBack({ type: 'pusher.drained' }),
         'pusher.close': () => exit(0),
         'worker.stop': () => exit(0),
@@ -56,10 +62,12 @@ function guard({
         if (obedient || order.type === 'pusher.open') answers[order.type]?.()
       })
       processes.push({ role, orders, say: sendBack, exit })
-      const name = `Process-${processes.length}`
+      const number = processes.length
+      const name = `Process-${number}`
       queueMicrotask(() => {
-        sendBack({ type: 'process.spawned', pid: processes.length, name })
-        sendBack({ type: 'process.ready', ...(role === 'worker' ? {} : { socket: `/${name}` }) })
+        sendBack({ type: 'process.spawned', pid: number, name })
+        if (loads(number))
+          sendBack({ type: 'process.ready', ...(role === 'worker' ? {} : { socket: `/${name}` }) })
       })
     },
   )
@@ -106,7 +114,7 @@ describe('the sentinel machine', () => {
       type: 'pusher.open',
       workers: ['Process-1', 'Process-2'],
     })
-    expect(value()).to.equal('running')
+    expect(value()).to.deep.equal(AT_WORK)
     expect(log).to.deep.equal(['sentinel.guarding'])
     expect(reports.map(({ type }) => type)).to.deep.equal(['sentinel.running'])
   })
@@ -232,7 +240,7 @@ describe('the sentinel machine', () => {
       clock.increment(0)
       await settle()
     }
-    expect(value()).to.equal('running')
+    expect(value()).to.deep.equal(AT_WORK)
   })
 
   it('kills the worker of an overdue run, and calls it timed out', async () => {
@@ -275,5 +283,223 @@ describe('the sentinel machine', () => {
         expect(value(), `${type}, ${started ? 'running' : 'starting'}`).to.equal('stopped')
         expect(reports.at(-1)?.type).to.equal('sentinel.stopped')
       }
+  })
+
+  const ordersOf = (one: FakeProcess | undefined) => one?.orders.map(({ type }) => type) ?? []
+  const isToldToLeave = (one: FakeProcess) => ordersOf(one).includes('worker.stop')
+
+  describe('that is paused', () => {
+    it('lets its pusher take nothing, and take again when it is resumed', async () => {
+      const { actor, last, value, reports } = guard()
+      await settle()
+      actor.send({ type: 'sentinel.pause' })
+      expect(value()).to.deep.equal({ running: { intake: 'paused', staff: 'settled' } })
+      expect(ordersOf(last('pusher')).at(-1)).to.equal('pusher.pause')
+      expect(reports.at(-1)?.type).to.equal('sentinel.paused')
+      actor.send({ type: 'sentinel.resume' })
+      expect(value()).to.deep.equal(AT_WORK)
+      expect(ordersOf(last('pusher')).at(-1)).to.equal('pusher.resume')
+      expect(reports.at(-1)?.type).to.equal('sentinel.resumed')
+    })
+
+    it('pauses a pusher that takes the place of a dead one, before that one consumes', async () => {
+      const { actor, last, clock } = guard()
+      await settle()
+      actor.send({ type: 'sentinel.pause' })
+      await last('pusher').exit(1)
+      clock.increment(0)
+      await settle()
+      expect(ordersOf(last('pusher'))).to.deep.equal(['pusher.open', 'pusher.pause'])
+    })
+
+    it('stops by the same stages', async () => {
+      const { actor, value } = guard()
+      await settle()
+      actor.send({ type: 'sentinel.pause' })
+      actor.send({ type: 'sentinel.stop' })
+      await settle()
+      await settle()
+      expect(value()).to.equal('stopped')
+    })
+  })
+
+  describe('that is scaled', () => {
+    it('has more workers as soon as they are up, and introduces them', async () => {
+      const { actor, of, last, reports, value } = guard()
+      await settle()
+      actor.send({ type: 'sentinel.scale', workers: 4 })
+      expect(value()).to.deep.equal({ running: { intake: 'taking', staff: 'scaling' } })
+      await settle()
+      expect(of('worker')).to.have.length(4)
+      expect(ordersOf(last('worker'))).to.deep.equal(['peer.listening', 'peer.listening'])
+      expect(reports.at(-1)).to.deep.equal({ type: 'sentinel.scaled', workers: 4 })
+      expect(value()).to.deep.equal(AT_WORK)
+    })
+
+    it('tells the youngest to leave when there are to be fewer, and does not wait for them', async () => {
+      const { actor, of, reports, last } = guard({ obedient: false, input: { workers: 3 } })
+      await settle()
+      actor.send({ type: 'sentinel.scale', workers: 1 })
+      expect(of('worker').map(isToldToLeave)).to.deep.equal([false, true, true])
+      expect(reports.at(-1)).to.deep.equal({ type: 'sentinel.scaled', workers: 1 })
+      await of('worker')[1]?.exit(0)
+      expect(last('pusher').orders.at(-1)).to.deep.equal({ type: 'worker.gone', worker: 'Process-2' })
+      expect(of('worker'), 'nobody takes its place').to.have.length(3)
+    })
+
+    it('lets a new pusher wait for a worker that is leaving, for it still holds something', async () => {
+      const { actor, of, last, clock } = guard({ obedient: false })
+      await settle()
+      actor.send({ type: 'sentinel.scale', workers: 1 })
+      await last('pusher').exit(1)
+      clock.increment(0)
+      await settle()
+      expect(last('pusher').orders[0]).to.deep.equal({
+        type: 'pusher.open',
+        workers: ['Process-1', 'Process-2'],
+      })
+      expect(of('worker')[1]?.orders.at(-1)).to.include({ type: 'peer.listening', role: 'pusher' })
+    })
+
+    it('stops while the new ones are starting', async () => {
+      const { actor, value } = guard({ loads: (n) => n <= 5 })
+      await settle()
+      actor.send({ type: 'sentinel.scale', workers: 4 })
+      await settle()
+      actor.send({ type: 'sentinel.stop' })
+      await settle()
+      await settle()
+      expect(value()).to.equal('stopped')
+    })
+
+    it('charges the death of a new one while it starts to the restart budget', async () => {
+      const { actor, last, clock, value } = guard({ loads: (n) => n <= 5 })
+      await settle()
+      actor.send({ type: 'sentinel.scale', workers: 3 })
+      for (let n = 0; n < 3; n += 1) {
+        await settle()
+        await last('worker').exit(4)
+        clock.increment(1_000)
+      }
+      for (let n = 0; n < 5; n += 1) await settle()
+      expect(value()).to.equal('failed')
+    })
+  })
+
+  describe('that reloads', () => {
+    it('has each replacement ready before the old worker is told to leave, one after the other', async () => {
+      const { actor, of, reports, log, value } = guard({ obedient: false, loads: (n) => n <= 5 })
+      await settle()
+      const seen: [number, boolean[]][] = []
+      const look = () => seen.push([of('worker').length, of('worker').map(isToldToLeave)])
+      actor.send({ type: 'sentinel.reload' })
+      for (let n = 0; n < 2; n += 1) {
+        await settle()
+        look()
+        of('worker').at(-1)?.say({ type: 'process.ready' })
+      }
+      look()
+      expect(seen).to.deep.equal([
+        [3, [false, false, false]],
+        [4, [true, false, false, false]],
+        [4, [true, true, false, false]],
+      ])
+      expect(reports.at(-1)).to.deep.equal({ type: 'sentinel.reloaded', workers: 2 })
+      expect(log.filter((event) => event === 'worker.recycled')).to.have.length(2)
+      expect(value()).to.deep.equal(AT_WORK)
+    })
+
+    it('keeps the old workers and says why when a replacement dies while it starts, at no cost', async () => {
+      const { actor, of, last, clock, reports, log, value } = guard({ loads: (n) => n <= 5 })
+      await settle()
+      for (let n = 0; n < 5; n += 1) {
+        actor.send({ type: 'sentinel.reload' })
+        await settle()
+        last('worker').say({
+          type: 'process.exited',
+          code: 4,
+          signal: null,
+          error: { name: 'E', message: 'x' },
+        })
+        await settle()
+        clock.increment(60_000)
+      }
+      expect(reports.at(-1)).to.deep.equal({
+        ...{ type: 'sentinel.reloaded', workers: 2, error: { name: 'E', message: 'x' } },
+      })
+      expect(log.at(-1)).to.equal('replacement.failed')
+      expect(of('worker').slice(0, 2).map(isToldToLeave)).to.deep.equal([false, false])
+      expect(of('worker'), 'it is not tried again').to.have.length(7)
+      expect(value()).to.deep.equal(AT_WORK)
+    })
+
+    it('replaces also what has just been replaced when it is told to once more', async () => {
+      const { actor, of, reports } = guard()
+      await settle()
+      actor.send({ type: 'sentinel.reload' })
+      actor.send({ type: 'sentinel.reload' })
+      for (let n = 0; n < 5; n += 1) await settle()
+      expect(of('worker').map(isToldToLeave)).to.deep.equal([true, true, true, false, false])
+      expect(reports.filter(({ type }) => type === 'sentinel.reloaded')).to.have.length(1)
+    })
+
+    it('tries once more when it was told to before the replacement died', async () => {
+      const { actor, of, last, reports } = guard({ loads: (n) => n !== 6 })
+      await settle()
+      actor.send({ type: 'sentinel.reload' })
+      actor.send({ type: 'sentinel.reload' })
+      await settle()
+      await last('worker').exit(4)
+      for (let n = 0; n < 5; n += 1) await settle()
+      expect(of('worker').map(isToldToLeave)).to.deep.equal([true, true, false, false, false])
+      expect(reports.at(-1)).to.deep.equal({ type: 'sentinel.reloaded', workers: 2 })
+    })
+
+    it('scales when the replacement that is starting is there', async () => {
+      const { actor, last, of, reports } = guard({ loads: (n) => n !== 6 })
+      await settle()
+      actor.send({ type: 'sentinel.reload' })
+      await settle()
+      actor.send({ type: 'sentinel.scale', workers: 3 })
+      expect(of('worker')).to.have.length(3)
+      last('worker').say({ type: 'process.ready' })
+      for (let n = 0; n < 5; n += 1) await settle()
+      expect(of('worker').filter((one) => !isToldToLeave(one))).to.have.length(3)
+      const ends = reports.map(({ type }) => type).filter((type) => /scaled|reloaded/.test(type))
+      expect(ends).to.have.members(['sentinel.scaled', 'sentinel.reloaded'])
+    })
+
+    it('replaces a worker that dies meanwhile as ever, and charges its death', async () => {
+      const { actor, of, value, log } = guard({ loads: (n) => n <= 5, input: { maxRestarts: 0 } })
+      await settle()
+      actor.send({ type: 'sentinel.reload' })
+      await settle()
+      await of('worker')[1]?.exit(null, 'SIGKILL')
+      for (let n = 0; n < 5; n += 1) await settle()
+      expect(log).to.include('sentinel.stopping')
+      expect(value()).to.equal('failed')
+    })
+
+    it('stops while a replacement is starting', async () => {
+      const { actor, value, of } = guard({ loads: (n) => n <= 5 })
+      await settle()
+      actor.send({ type: 'sentinel.reload' })
+      await settle()
+      actor.send({ type: 'sentinel.stop' })
+      for (let n = 0; n < 5; n += 1) await settle()
+      expect(value()).to.equal('stopped')
+      expect(of('worker')).to.have.length(3)
+    })
+
+    it('does nothing while it stops', async () => {
+      const { actor, of } = guard({ obedient: false })
+      await settle()
+      actor.send({ type: 'sentinel.stop' })
+      for (const type of ['sentinel.reload', 'sentinel.pause', 'sentinel.resume'] as const)
+        actor.send({ type })
+      actor.send({ type: 'sentinel.scale', workers: 5 })
+      await settle()
+      expect(of('worker')).to.have.length(2)
+    })
   })
 })
