@@ -169,7 +169,12 @@ const ownOptions = z.object({
   compress: flag()
     .default(false)
     .describe('Deflate arguments and results of 1,024 characters or more, where that makes them smaller.'),
-  maxPayload: expects('bytes', 'a whole number of bytes, at least 1', z.int().min(1))
+  maxPayload: expects(
+    'bytes',
+    'a whole number of bytes from 1 to 100,000,000',
+    // Arguments and a result share one frame between our processes, whose quotes may double them.
+    z.int().min(1).max(100_000_000),
+  )
     .default(16_000_000)
     .describe(
       'The most bytes that the arguments of a task, or its result, may take as they are sent and kept.',

@@ -8,7 +8,7 @@ export interface FrameMessage {
 }
 
 export interface FrameOptions {
-  /** The most bytes one frame may have, sent or received; 64 MiB. Both ends must agree. */
+  /** The most bytes one frame may have, sent or received; 480 MiB, near the longest text of V8. Both ends must agree. */
   readonly largestFrame?: number
   /** Bytes that may wait for the other end before `send` says no; 1 MiB, and never less than Node's own 64 KiB. */
   readonly highWaterMark?: number
@@ -24,7 +24,7 @@ export interface FrameServer {
 }
 
 const MEBIBYTE = 1024 * 1024
-const LARGEST_FRAME = 64 * MEBIBYTE
+const LARGEST_FRAME = 480 * MEBIBYTE
 const HIGH_WATER_MARK = MEBIBYTE
 
 /** A frame is its length, four bytes big-endian, and then so many bytes of UTF-8 JSON. */

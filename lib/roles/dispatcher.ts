@@ -3,6 +3,7 @@ import type { Delivery, Package, Receipt, Settlement } from '../brokers/broker.t
 import { type OpenedPackage, sealPackage } from '../package.ts'
 import type { Signer } from '../signing.ts'
 import {
+  inFrames,
   type Job,
   type MonitorToPusher,
   type PusherToMonitor,
@@ -370,7 +371,7 @@ export class Dispatcher {
       sent += 1
     }
     this.#waiting.splice(0, sent)
-    for (const [seat, jobs] of batches) seat.send({ kind: 'jobs', jobs })
+    for (const [seat, batch] of batches) for (const jobs of inFrames(batch)) seat.send({ kind: 'jobs', jobs })
     if (this.#draining) this.#look()
   }
 

@@ -32,6 +32,27 @@ export type Ended = Omit<Outcome, 'fate'> & {
   readonly interrupted?: boolean
 }
 
+/** Characters of arguments and results after which a frame is full: far below what one may have, however they are quoted. */
+const FULL_FRAME = 1_000_000
+
+/** Cuts what is sent together into frames: many small ones share one, and each large one has its own. */
+export function inFrames<T extends { readonly args: string; readonly result?: string }>(
+  items: readonly T[],
+): T[][] {
+  const frames: T[][] = []
+  let room = 0
+  for (const item of items) {
+    const size = item.args.length + (item.result?.length ?? 0)
+    if (frames.length === 0 || size > room) {
+      frames.push([])
+      room = FULL_FRAME
+    }
+    frames.at(-1)?.push(item)
+    room -= size
+  }
+  return frames
+}
+
 export type WorkerToPusher =
   | { readonly kind: 'hello'; readonly worker: string; readonly holds: readonly RunKey[] }
   | {

@@ -6,6 +6,7 @@ import { encodeError, toFailure } from '../tasks/failure.ts'
 import type { LoadedTask } from '../tasks/load.ts'
 import {
   type Ended,
+  inFrames,
   type Job,
   type RunKey,
   runKey,
@@ -60,7 +61,7 @@ export class Runner {
     this.#monitor = { send, flush }
     send({ kind: 'hello', worker: this.#options.worker })
     this.#unsent = []
-    if (this.#kept.size > 0) send({ kind: 'ended', outcomes: [...this.#kept.values()] })
+    for (const outcomes of inFrames([...this.#kept.values()])) send({ kind: 'ended', outcomes })
     if (this.#greet) this.#greetPusher(this.#greet)
   }
 
@@ -238,7 +239,7 @@ export class Runner {
 
   #flush(): void {
     if (this.#monitor && this.#unsent.length > 0) {
-      this.#monitor.send({ kind: 'ended', outcomes: this.#unsent })
+      for (const outcomes of inFrames(this.#unsent)) this.#monitor.send({ kind: 'ended', outcomes })
       this.#unsent = []
       this.#monitor.flush()
     }

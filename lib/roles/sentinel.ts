@@ -70,8 +70,18 @@ async function pingServices({ settings }: RoleContext): Promise<void> {
   }
 }
 
+/** None where another cluster has swept the directory of one that it knows dead, while we end what that one left. */
+async function filesOf(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}
+
 async function overdueWorkers(directory: string): Promise<string[]> {
-  const boards = (await readdir(directory)).filter((file) => file.endsWith('.board'))
+  const boards = (await filesOf(directory)).filter((file) => file.endsWith('.board'))
   const workers = boards.map((file) => file.slice(0, -'.board'.length))
   const latest = process.hrtime.bigint() - BigInt(TIMEOUT_GRACE * 1e9)
   return workers.filter((worker) => readBoard(directory, worker).some((task) => isOverdue(task, latest)))
