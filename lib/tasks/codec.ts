@@ -1,8 +1,14 @@
 /**
  * How arguments and results become text. What JSON can say is JSON: readable in any queue browser, and the fastest there
- * is. What it would lose goes through devalue (of the makers of Svelte, MIT, no dependencies), chosen over superjson (twice
- * the text, four times the time: it walks a value and then JSON walks the result) and over v8.serialize (bytes that
- * differ between Node versions, and no Error with own properties). Measured by `bench/codec.ts`.
+ * is. What it would lose goes through devalue (of the makers of Svelte, MIT, no dependencies, cycles and all). Not
+ * superjson, which writes its notes beside the JSON and so walks every value twice; not v8.serialize, whose bytes are no
+ * text and which drops an error's own properties. `node bench/codec.ts` measures; on a busy machine, write + read in µs:
+ *
+ * | value                     | codec       | JSON alone     | v8 as base64 |
+ * | ------------------------- | ----------- | -------------- | ------------ |
+ * | two numbers               | 0.5 + 0.3   | 0.6 + 0.4      | 101 + 22     |
+ * | a hundred rows, 7.6 KB    | 137 + 93    | 68 + 158       | 358 + 442    |
+ * | the same with dates       | 971 + 353   | (loses them)   | 235 + 167    |
  */
 import { createRequire } from 'node:module'
 import { types } from 'node:util'
