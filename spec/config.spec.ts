@@ -71,6 +71,7 @@ describe('configuration', () => {
         broker: null,
         enqueueTimeout: 10,
         secretKey: ['secret'],
+        store: null,
         dataDir: join(folder, '.qcluster'),
         durability: 'normal',
         handleSignals: false,

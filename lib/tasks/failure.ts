@@ -9,7 +9,9 @@ export interface FailureRecord extends Pick<ErrorRecord, 'name' | 'message' | 's
 /** What is kept of anything that was thrown. */
 export function toFailure(thrown: unknown, depth = 0): FailureRecord {
   if (!(thrown instanceof Error)) return { name: 'Error', message: textOf(thrown) }
-  const { name, message, stack, code } = toErrorRecord(thrown)
+  const { name, message, code } = toErrorRecord(thrown)
+  // Its own: each cause has its own too.
+  const { stack } = thrown
   return {
     name,
     message,
