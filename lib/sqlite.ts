@@ -303,6 +303,8 @@ async function openDatabase(options: SqliteFileOptions): Promise<OpenDatabase> {
   try {
     await whenFree(options, () => useWriteAheadLog(database))
     database.exec(`pragma synchronous = ${options.durability === 'full' ? 'full' : 'normal'}`)
+    // Moving the log into the file syncs the disk: four times as seldom as SQLite would, for a log of up to 16 MB.
+    database.exec('pragma wal_autocheckpoint = 4000')
     await migrate(database, options)
     return new OpenDatabase(database, options)
   } catch (error) {
