@@ -164,11 +164,12 @@ export class Runner {
   #withLimits(job: Job): Job {
     const definition = this.#options.tasks.get(job.header.func)?.definition
     if (!definition) return job
-    const { timeout, maxAttempts, retry } = definition
+    const { timeout, maxAttempts, retry, save } = definition
     const limits = {
       ...(timeout !== undefined && { timeout }),
       ...(maxAttempts !== undefined && { maxAttempts }),
       ...(retry !== undefined && { retry }),
+      ...(save !== undefined && { save }),
     }
     return { ...job, header: { ...limits, ...job.header } }
   }

@@ -21,6 +21,8 @@ export interface RunLimits {
 export interface TaskDefinition extends RunLimits {
   /** What producers and workers know the task by: 1 to 200 characters, none of them a control character. */
   readonly name: string
+  /** Whether a success is saved; overrides what the cluster's saveLimit says. Without it nobody can wait for the result. */
+  readonly save?: boolean
 }
 
 /** A function that is a task: it is still called like any function, and can be enqueued. */
@@ -83,6 +85,15 @@ export function checkName(what: string, name: unknown): string {
   )
 }
 
+/**
+ * Lets true and false pass.
+ * @throws {ConfigError} for everything else
+ */
+export function checkFlag(what: string, value: unknown): void {
+  if (typeof value !== 'boolean')
+    throw new ConfigError(`${what} must be true or false, got ${show(value)}; correct or remove it.`)
+}
+
 /** A value of any kind, short enough for a message. */
 export function show(value: unknown): string {
   if (typeof value === 'function') return value.name ? `the function ${value.name}` : 'a function'
@@ -100,18 +111,23 @@ const RANGES: Record<keyof RunLimits, { expected: string; has: (value: number) =
 }
 
 function checkDefinition(definition: string | TaskDefinition): TaskDefinition {
-  const { name, ...limits } = typeof definition === 'object' && definition ? definition : { name: definition }
+  const { name, save, ...limits } = asObject(definition)
   checkName('The name of a task', name)
   const owner = `The task "${name}"`
   refuseUnknown(limits, owner)
-  return Object.freeze({ name, ...runLimitsOf(limits, owner) })
+  if (save !== undefined) checkFlag(`${owner}: save`, save)
+  return Object.freeze({ name, ...runLimitsOf(limits, owner), ...(save !== undefined && { save }) })
+}
+
+function asObject(definition: string | TaskDefinition): TaskDefinition {
+  return typeof definition === 'object' && definition ? definition : { name: definition as string }
 }
 
 function refuseUnknown(options: object, owner: string): void {
   const unknown = Object.keys(options).find((option) => !(RUN_LIMITS as readonly string[]).includes(option))
   if (unknown !== undefined)
     throw new ConfigError(
-      `${owner} has no option "${unknown}"; it can have name, ${RUN_LIMITS.join(', ')}. Correct or remove it.`,
+      `${owner} has no option "${unknown}"; it can have name, save, ${RUN_LIMITS.join(', ')}. Correct or remove it.`,
     )
 }
 

@@ -4,6 +4,7 @@ import { loadIds, taskName as nameOf, nearestName } from '../names.ts'
 import type { TaskHeader } from '../package.ts'
 import { encode, pack } from './codec.ts'
 import {
+  checkFlag,
   checkName,
   definitionOf,
   RUN_LIMITS,
@@ -21,7 +22,7 @@ export interface EnqueueOptions extends RunLimits {
   readonly group?: string
   /** The task's human name instead of four words: 1 to 200 characters. */
   readonly taskName?: string
-  /** False: a success is not saved, so a wait for it has no end. */
+  /** Whether a success is saved; without it a wait for the result has no end. Overrides the task's own. */
   readonly save?: boolean
   /** The queue to enqueue to, by the name of the clusters that serve it; the client's own when absent. */
   readonly cluster?: string
@@ -128,11 +129,6 @@ function refuseUnknown(options: object, owner: string): void {
     throw new ConfigError(
       `${owner} has no option "${unknown}"; the nearest one is ${nearestName(unknown, OPTIONS)}. Correct or remove it.`,
     )
-}
-
-function checkFlag(what: string, value: unknown): void {
-  if (typeof value !== 'boolean')
-    throw new ConfigError(`${what} must be true or false, got ${show(value)}; correct or remove it.`)
 }
 
 function plainFunction(name: string): ConfigError {

@@ -36,6 +36,17 @@ describe('defineTask', () => {
     ).to.deep.equal({ name: 'a' })
   })
 
+  it('keeps whether successes are saved', () => {
+    expect(definitionOf(defineTask({ name: 'tick', save: false }, () => {}))).to.deep.equal({
+      name: 'tick',
+      save: false,
+    })
+    expect(() => untyped({ name: 'tick', save: 'no' }, () => {})).to.throw(
+      ConfigError,
+      'save must be true or false, got "no"',
+    )
+  })
+
   it('takes no definition from a function that is no task, or from anything else', () => {
     for (const value of [() => {}, {}, 'math.add', null, undefined])
       expect(definitionOf(value)).to.equal(undefined)
@@ -68,7 +79,7 @@ describe('defineTask', () => {
   it('refuses an unknown option and names the known ones', () => {
     expect(() => untyped({ name: 'add', timeOut: 5 }, () => {})).to.throw(
       ConfigError,
-      'The task "add" has no option "timeOut"; it can have name, timeout, maxAttempts, retry.',
+      'The task "add" has no option "timeOut"; it can have name, save, timeout, maxAttempts, retry.',
     )
   })
 
