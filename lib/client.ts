@@ -101,6 +101,14 @@ export class Client {
     return this.#pending.hold(this.#store.use(work))
   }
 
+  /**
+   * Does something at the broker, with this client's connection and in its name.
+   * @throws {BrokerError} when the broker cannot be reached
+   */
+  atBroker<T>(work: (broker: Broker, identity: Identity) => Promise<T>): Promise<T> {
+    return this.#pending.hold(this.#atBroker(work))
+  }
+
   /** Ends all waiting, flushes what is being enqueued, and ends every connection. */
   async close(): Promise<void> {
     this.#outcomes.dismiss()
@@ -114,6 +122,11 @@ export class Client {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  async #atBroker<T>(work: (broker: Broker, identity: Identity) => Promise<T>): Promise<T> {
+    const identity = await this.#identity.get()
+    return this.#broker.use((broker) => work(broker, identity))
   }
 
   async #enqueue(submissions: readonly (Submission | Promise<Submission>)[]): Promise<void> {
@@ -164,7 +177,7 @@ export async function close(): Promise<void> {
 }
 
 /** Who a client is: what it goes by and what it signs with. */
-interface Identity {
+export interface Identity {
   readonly settings: Settings
   readonly signer: Signer
 }

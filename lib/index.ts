@@ -5,6 +5,7 @@ export type {
   Consumer,
   ControlRequest,
   DeadLetter,
+  DeadLetterFate,
   Delivery,
   Enqueued,
   Listener,

@@ -10,7 +10,7 @@ const LAYERS = [
   ['index'],
   ['cluster', 'inspection'],
   ['roles', 'process'],
-  ['client', 'connection', 'tasks', 'stat'],
+  ['client', 'dead', 'connection', 'tasks', 'stat'],
   ['brokers', 'stores', 'package'],
   [
     'config',

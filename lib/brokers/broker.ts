@@ -79,6 +79,9 @@ export interface DeadLetter extends Package {
   readonly diedAt: number
 }
 
+/** What becomes of a dead letter: it stays, it is forgotten, or this package is enqueued in its place. */
+export type DeadLetterFate = 'keep' | 'remove' | { readonly replay: Package }
+
 /** An order to clusters over the bus. The broker carries texts and never opens one: who reads them checks their signature. */
 export interface ControlRequest {
   /** The cluster that is meant; null: every one that listens. */
@@ -126,6 +129,11 @@ export interface Broker {
   deleteQueue(queue: string): Promise<void>
   /** The newest dead letters of a queue first. */
   deadLetters(queue: string, limit?: number): Promise<DeadLetter[]>
+  /**
+   * Goes through the dead letters of a queue, the oldest first, and does with each what `judge` says. One leaves only when
+   * its replay is in the broker's keeping: whoever dies in between leaves both, never neither.
+   */
+  reviewDeadLetters(queue: string, judge: (letter: DeadLetter) => DeadLetterFate): Promise<void>
 
   /** Shows a cluster's stat to everybody at this broker, in place of its last one, for `ttl` milliseconds. */
   publishStat(clusterId: string, body: string, ttl: number): Promise<void>

@@ -1,7 +1,7 @@
-/** The dead letters of a queue in RabbitMQ, looked through without taking any away. */
+/** The dead letters of a queue in RabbitMQ. */
 import { once } from 'node:events'
 import type { Channel, Message } from 'amqplib'
-import type { DeadLetter } from './broker.ts'
+import type { DeadLetter, DeadLetterFate, Package } from './broker.ts'
 import { HEADERS } from './rabbitmq-publisher.ts'
 import { deadQueue, isMissing, using } from './rabbitmq-topology.ts'
 
@@ -21,8 +21,35 @@ export async function listDeadLetters(
     .map((message) => deadLetterOf(message, queue))
 }
 
+/** Judges each, the oldest first; one is taken away only when `replay` has resolved. */
+export async function reviewDeadLetters(
+  open: () => Promise<Channel>,
+  queue: string,
+  judge: (letter: DeadLetter) => DeadLetterFate,
+  replay: (sealed: Package) => Promise<void>,
+): Promise<void> {
+  const review = async (channel: Channel) => {
+    for (const message of await takeAll(channel, deadQueue(queue))) {
+      const fate = judge(deadLetterOf(message, queue))
+      if (fate === 'keep') continue
+      if (fate !== 'remove') await replay(fate.replay)
+      channel.ack(message)
+    }
+    // What is kept goes back; on a channel that is closed without this it would, too.
+    channel.nackAll(true)
+    return []
+  }
+  await using(open, review).catch(noneWhereMissing)
+}
+
 /** Takes all there is, and gives it back in the order in which it was. */
 async function browse(channel: Channel, name: string): Promise<Message[]> {
+  const messages = await takeAll(channel, name)
+  channel.nackAll(true)
+  return messages
+}
+
+async function takeAll(channel: Channel, name: string): Promise<Message[]> {
   const { messageCount } = await channel.checkQueue(name)
   if (messageCount === 0) return []
   const messages: Message[] = []
@@ -32,7 +59,6 @@ async function browse(channel: Channel, name: string): Promise<Message[]> {
   })
   while (messages.length < messageCount && (await isHeard(channel))) {}
   await channel.cancel(consumerTag)
-  channel.nackAll(true)
   return messages
 }
 

@@ -6,6 +6,7 @@ import type {
   Consumer,
   ControlRequest,
   DeadLetter,
+  DeadLetterFate,
   Enqueued,
   Listener,
   ListenOptions,
@@ -13,7 +14,7 @@ import type {
 import { type Address, parseAddresses } from './rabbitmq-address.ts'
 import { type Held, RabbitmqBus } from './rabbitmq-bus.ts'
 import { RabbitmqConsumer } from './rabbitmq-consumer.ts'
-import { listDeadLetters } from './rabbitmq-dead.ts'
+import { listDeadLetters, reviewDeadLetters } from './rabbitmq-dead.ts'
 import { type Link, openLink } from './rabbitmq-link.ts'
 import { asBrokerError, Publisher, persist } from './rabbitmq-publisher.ts'
 import { checkName, countWaiting, deleteAll, purgeWaiting, routeTo, using } from './rabbitmq-topology.ts'
@@ -136,6 +137,15 @@ class RabbitmqBroker implements Broker {
 
   deadLetters(queue: string, limit = 100): Promise<DeadLetter[]> {
     return this.#ask((open) => listDeadLetters(open, queue, limit))
+  }
+
+  reviewDeadLetters(queue: string, judge: (letter: DeadLetter) => DeadLetterFate): Promise<void> {
+    const publisher = this.#openPublisher()
+    return this.#ask((open) =>
+      reviewDeadLetters(open, queue, judge, (sealed) =>
+        publisher.publish([{ queue, package: sealed, route: routeTo(queue) }]),
+      ),
+    )
   }
 
   publishStat(clusterId: string, body: string, ttl: number): Promise<void> {

@@ -1,7 +1,7 @@
 /** The tables of `queue.db`, and everything that is done to them. Each method runs inside a read or write of the file. */
 import type { ProcessIdentity } from '../directory.ts'
 import type { SqliteFile } from '../sqlite.ts'
-import type { DeadLetter, Enqueued, Package, Settlement } from './broker.ts'
+import type { DeadLetter, DeadLetterFate, Enqueued, Package, Settlement } from './broker.ts'
 
 /**
  * A message's body is written once and deleted once; whether it waits or is held is told by small rows beside it.
@@ -181,6 +181,22 @@ export class QueueTables {
     )
   }
 
+  /** Judges the first dead letters after a place; returns the place of the last one, undefined when there were none. */
+  reviewDeadLetters(
+    queue: string,
+    judge: (letter: DeadLetter) => DeadLetterFate,
+    after: number,
+    limit: number,
+  ): number | undefined {
+    const letters = this.#file.all<DeadLetter & { readonly seq: number }>(
+      `select seq, task_id as taskId, run, attempt, body, queue, reason, died_at as diedAt
+       from dead_letters where queue = ? and seq > ? order by seq limit ?`,
+      ...[queue, after, limit],
+    )
+    for (const { seq, ...letter } of letters) this.#carryOut(seq, queue, judge(letter))
+    return letters.at(-1)?.seq
+  }
+
   insertLease({ lease, queue }: Holder, owner: ProcessIdentity, doorbell: string): void {
     this.#file.run(
       `insert into leases (id, queue, boot, pid_namespace, pid, started_at, beat, doorbell)
@@ -237,6 +253,12 @@ export class QueueTables {
 
   unlistDoorbell(doorbell: string): void {
     this.#file.run('update leases set doorbell = null where doorbell = ?', doorbell)
+  }
+
+  #carryOut(seq: number, queue: string, fate: DeadLetterFate): void {
+    if (fate === 'keep') return
+    if (fate !== 'remove') this.#insert(queue, fate.replay, Date.now())
+    this.#file.run('delete from dead_letters where seq = ?', seq)
   }
 
   #insert(queue: string, { taskId, run, attempt, body }: Package, due: number): void {

@@ -11,6 +11,7 @@ import type {
   Consumer,
   ControlRequest,
   DeadLetter,
+  DeadLetterFate,
   Enqueued,
   Listener,
   ListenOptions,
@@ -129,6 +130,15 @@ class SqliteBroker implements Broker {
   deadLetters(queue: string, limit = 100): Promise<DeadLetter[]> {
     const { file, tables } = this.#shared
     return file.read(() => tables.deadLetters(queue, limit))
+  }
+
+  async reviewDeadLetters(queue: string, judge: (letter: DeadLetter) => DeadLetterFate): Promise<void> {
+    const { file, tables, bells } = this.#shared
+    for (let after: number | undefined = 0; after !== undefined; ) {
+      const from: number = after
+      after = await file.write(() => tables.reviewDeadLetters(queue, judge, from, BATCH), BATCH)
+    }
+    bells.ring(queue)
   }
 
   publishStat(clusterId: string, body: string, ttl: number): Promise<void> {

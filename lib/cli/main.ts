@@ -2,8 +2,10 @@ import { type Command, program } from 'commander'
 import { EXIT, EXIT_MEANINGS, toErrorRecord } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
 import { addCheck } from './check.ts'
+import { addDead } from './dead.ts'
 import { addEnqueue } from './enqueue.ts'
 import { addInfo } from './info.ts'
+import { addQueue } from './queue.ts'
 import { addResult } from './result.ts'
 import { addStart } from './start.ts'
 import { addTasks } from './tasks.ts'
@@ -14,6 +16,8 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   addEnqueue,
   addResult,
   addTasks,
+  addQueue,
+  addDead,
   addInfo,
   addCheck,
 ]

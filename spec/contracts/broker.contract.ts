@@ -347,6 +347,31 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         expect((await broker.deadLetters(queue, 2)).map(({ taskId }) => taskId)).to.deep.equal(['c', 'b'])
       })
 
+      it('keeps, removes and replays dead letters as it is told, the oldest first', async () => {
+        const { consumer, deliveries } = await held('a', 'b', 'c')
+        await consumer.settle(deliveries.map((delivery) => deadLetter(delivery)))
+        await isEmpty()
+        const judged: string[] = []
+        const again = packageOf('c', { run: 3 })
+        await broker.reviewDeadLetters(queue, ({ taskId }) => {
+          judged.push(taskId)
+          if (taskId === 'a') return 'keep'
+          return taskId === 'b' ? 'remove' : { replay: again }
+        })
+        expect(judged).to.deep.equal(['a', 'b', 'c'])
+        await eventually(
+          async () => (await broker.deadLetters(queue)).map(({ taskId }) => taskId).join(),
+          'a',
+        )
+        const { inbox } = await consume()
+        expect((await inbox.atLeast(1))[0]).to.include({ ...again, deliveries: 1 })
+      })
+
+      it('has no dead letters to go through in a queue that nobody has used', async () => {
+        await broker.reviewDeadLetters(queue, () => 'remove')
+        expect(await broker.deadLetters(queue)).to.deep.equal([])
+      })
+
       it('carries out different settlements in one go', async () => {
         const { consumer, deliveries } = await held('a', 'b', 'c', 'd')
         const [a, b, c, d] = deliveries as [Delivery, Delivery, Delivery, Delivery]
