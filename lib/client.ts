@@ -75,6 +75,15 @@ export class Client {
   }
 
   /**
+   * How many tasks wait in a queue; the client's own when none is named.
+   * @throws {BrokerError} when the broker cannot be reached
+   */
+  async queueSize(queue?: string): Promise<number> {
+    const { name } = await this.settings()
+    return this.#pending.hold(this.#broker.use((broker) => broker.queueSize(queue ?? name)))
+  }
+
+  /**
    * Looks for the outcome of a task, by its id or its human name, and waits for it when asked to.
    * @returns undefined when there was none in time
    * @throws {StoreError} when the store cannot be reached now, or could not when the time was up

@@ -32,7 +32,7 @@ export type {
   Store,
 } from './stores/store.ts'
 export { defineTask, type RunLimits, type TaskDefinition, type TaskFunction } from './tasks/define.ts'
-export { asyncTask, type EnqueueOptions } from './tasks/enqueue.ts'
+export { asyncTask, type EnqueueOptions, queueSize } from './tasks/enqueue.ts'
 export type { FailureRecord } from './tasks/failure.ts'
 export { countGroup, deleteGroup, fetchGroup, type GroupOptions, resultGroup } from './tasks/groups.ts'
 export {

@@ -24,7 +24,7 @@ import { createStore } from '../lib/stores/index.ts'
 import type { Outcome, Store } from '../lib/stores/store.ts'
 import { decode, encode } from '../lib/tasks/codec.ts'
 import { defineTask } from '../lib/tasks/define.ts'
-import { asyncTask } from '../lib/tasks/enqueue.ts'
+import { asyncTask, queueSize } from '../lib/tasks/enqueue.ts'
 import { encodeError, toFailure } from '../lib/tasks/failure.ts'
 import { deleteTask, fetch, result, type Task } from '../lib/tasks/results.ts'
 
@@ -122,6 +122,16 @@ describe('a client', () => {
       await asyncTask(add, [2, 3], { client, cluster: 'mail' })
 
       expect(await headersOn('mail', 1)).to.have.length(1)
+    })
+
+    it('tells how many tasks wait', async () => {
+      await asyncTask(add, [2, 3], { client })
+      await asyncTask(add, [2, 3], { client })
+      await asyncTask(add, [2, 3], { client, cluster: 'mail' })
+
+      expect(await queueSize({ client })).to.equal(2)
+      expect(await queueSize({ client, cluster: 'mail' })).to.equal(1)
+      expect(await queueSize({ client, cluster: 'nobody' })).to.equal(0)
     })
 
     it('encodes the arguments when it is called', async () => {

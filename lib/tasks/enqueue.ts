@@ -72,6 +72,19 @@ export async function asyncTask(
   return new Task(client, (await submission).header)
 }
 
+/**
+ * How many tasks wait for a run, those that will be tried again too.
+ * @throws {BrokerError} when the broker cannot be reached
+ * @see https://django-q2.readthedocs.io/en/master/tasks.html#django_q.tasks.queue_size
+ */
+export async function queueSize({
+  cluster,
+  client = defaultClient(),
+}: Pick<EnqueueOptions, 'cluster' | 'client'> = {}): Promise<number> {
+  if (cluster !== undefined) checkName('queueSize(): cluster', cluster)
+  return client.queueSize(cluster)
+}
+
 /** What a header says before its task has an id and a name. */
 type Choices = Omit<TaskHeader, 'id' | 'name'>
 
