@@ -1,0 +1,189 @@
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect } from 'chai'
+import { asyncTask, Client, Cluster, type Options } from 'qcluster'
+import { RabbitmqServer, rabbitmqScripts } from '../../tools/services/rabbitmq.ts'
+import { eventually } from '../contracts/material.ts'
+import { service } from '../services.ts'
+import { Wire } from './wire.ts'
+
+const TASKS = [join(import.meta.dirname, '..', 'stories', 'fixtures', 'tasks.mjs')]
+
+/** The queue of a cluster, as RabbitMQ knows it. */
+const queueOf = ({ name }: Options): string => `qcluster.queue.${name}`
+
+describe('a cluster whose RabbitMQ fails', function () {
+  this.timeout(240_000)
+  let server: RabbitmqServer
+  let wire: Wire
+  let folder: string
+  let cluster: Cluster
+  let client: Client
+  let options: Options
+  let log: string[]
+
+  before(async function () {
+    // A server of our own, whatever others there are.
+    if (!rabbitmqScripts()) await service.call(this, 'rabbitmq')
+    server = await RabbitmqServer.make()
+    await server.start()
+  })
+  after(() => server?.remove())
+
+  beforeEach(async () => {
+    wire = await Wire.to(server.port)
+    folder = await mkdtemp(join(tmpdir(), 'qcluster-faults-'))
+    log = []
+    options = {
+      ...{ name: `faults-${randomUUID()}`, tasks: TASKS, workers: 2, dataDir: folder, retry: 0.1 },
+      ...{
+        logLevel: 'silent',
+        enqueueTimeout: 60,
+        saveLimit: 0,
+        broker: `amqp://127.0.0.1:${wire.port}?heartbeat=2`,
+      },
+    }
+    cluster = new Cluster(options)
+    client = new Client(options)
+    cluster.on('broker.lost', () => log.push('lost'))
+    cluster.on('broker.connected', () => log.push('connected'))
+  })
+  afterEach(async () => {
+    await cluster.stop()
+    await client.close()
+    await wire.close()
+    await rm(folder, { recursive: true })
+  })
+
+  const ledgerFile = () => join(folder, 'ledger')
+  const runs = async (): Promise<number[]> => {
+    const text = await readFile(ledgerFile(), 'utf8').catch(() => '')
+    return text.split('\n').filter(Boolean).map(Number)
+  }
+
+  /** Enqueues tasks while something happens; every one that was confirmed is to end once. */
+  async function ledger(count: number, happens: () => Promise<unknown>): Promise<void> {
+    const note = (n: number) => asyncTask('ledger.note', [ledgerFile(), n] as never[], { client })
+    const enqueued = Promise.all(Array.from({ length: count }, (_, n) => note(n)))
+    await eventually(async () => (await runs()).length > count / 10, true)
+    const happened = happens()
+    const tasks = await enqueued
+    await happened
+    const records = await Promise.all(tasks.map((task) => task.fetch({ wait: 120_000, final: true })))
+    expect(records.filter((record) => record?.success)).to.have.length(count)
+    const all = await runs()
+    expect(new Set(all), 'tasks that ran').to.have.property('size', count)
+    expect(all, 'runs').to.have.length(count)
+  }
+
+  it('loses nothing and runs nothing twice when it is killed and comes back', async () => {
+    await cluster.start()
+    await ledger(800, async () => {
+      await server.kill()
+      await server.start()
+    })
+    expect(log).to.include.members(['lost', 'connected'])
+  })
+
+  it('does not stop for a clean restart', async () => {
+    await cluster.start()
+    await ledger(800, async () => {
+      await server.stop()
+      await server.start()
+    })
+  })
+
+  it('comes back when an operator closes its connections', async () => {
+    await cluster.start()
+    await ledger(800, () => server.control('close_all_connections', 'bye'))
+    expect(log).to.include.members(['lost', 'connected'])
+  })
+
+  it('comes back when the network is cut', async () => {
+    await cluster.start()
+    await ledger(800, async () => wire.cut())
+    expect(log).to.include.members(['lost', 'connected'])
+  })
+
+  it('notices a network that says nothing any more', async () => {
+    await cluster.start()
+    await ledger(800, async () => {
+      wire.mute()
+      await eventually(async () => log.includes('lost'), true)
+      wire.unmute()
+    })
+  })
+
+  it('makes its queue again when somebody deletes it', async () => {
+    await cluster.start()
+    await server.control('delete_queue', queueOf(options))
+    await eventually(async () => log.includes('lost'), true)
+    await ledger(500, async () => {})
+  })
+
+  it('goes on after a time without memory', async () => {
+    await cluster.start()
+    await ledger(800, async () => {
+      await server.control('set_vm_memory_high_watermark', '0.000001')
+      await sleep(1_000)
+      await server.control('set_vm_memory_high_watermark', '0.4')
+    })
+  })
+
+  it('keeps a run that outlasts the time the server gives it, and does not start it again', async () => {
+    await server.control('eval', 'application:set_env(rabbit, consumer_timeout, 1000).')
+    await server.control('eval', 'application:set_env(rabbit, channel_tick_interval, 500).')
+    try {
+      await cluster.start()
+      const task = await asyncTask('ledger.long', [ledgerFile()] as never[], { client })
+      expect(await task.result({ wait: 60_000 })).to.equal('done')
+    } finally {
+      await server.control('eval', 'application:set_env(rabbit, consumer_timeout, 1800000).')
+      await server.control('eval', 'application:set_env(rabbit, channel_tick_interval, 60000).')
+    }
+    expect(log).to.include('lost')
+    expect(await runs()).to.deep.equal([1])
+  })
+
+  it('lets whoever enqueues wait until it is back', async () => {
+    wire.hangUp()
+    const task = asyncTask('math.add', [1, 2] as never[], { client })
+    await sleep(500)
+    wire.pickUp()
+    await task
+  })
+
+  it('does not start where there is none, and says what to do', async () => {
+    wire.hangUp()
+    const refused = await cluster.start().catch((error) => error)
+    expect(refused).to.have.property('exitCode', 3)
+    expect(refused.message).to.match(/RabbitMQ at amqp:.* (hangs up|does not answer)/)
+  })
+
+  it('refuses a task that it could not take in time', async () => {
+    wire.hangUp()
+    await using hasty = new Client({ ...options, enqueueTimeout: 0.5 })
+    const refused = await asyncTask('math.add', [1, 2] as never[], { client: hasty }).catch((error) => error)
+    expect(refused).to.have.property('code', 'QCLUSTER_BROKER')
+    expect(refused.message).to.match(/RabbitMQ at amqp:.* (hangs up|does not answer)/)
+  })
+
+  it('is stopped while it is away, and the rest is done by the next cluster', async () => {
+    await cluster.start()
+    const note = (n: number) => asyncTask('ledger.note', [ledgerFile(), n] as never[], { client })
+    const tasks = await Promise.all(Array.from({ length: 800 }, (_, n) => note(n)))
+    await eventually(async () => (await runs()).length > 80, true)
+    wire.hangUp()
+    await eventually(async () => log.includes('lost'), true)
+    await cluster.stop()
+    wire.pickUp()
+    cluster = new Cluster(options)
+    await cluster.start()
+    const records = await Promise.all(tasks.map((task) => task.fetch({ wait: 120_000, final: true })))
+    expect(records.filter((record) => record?.success)).to.have.length(800)
+    expect(await runs(), 'what was saved is not run again').to.have.length(800)
+  })
+})

@@ -1,0 +1,84 @@
+/** A wire between a client and a server that can be cut, and made to lose all that goes over it without a word. */
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+
+export class Wire {
+  readonly #server: Server
+  readonly #target: number
+  readonly #sockets = new Set<Socket>()
+  #isMute = false
+  #isClosed = false
+
+  /** Listens at a port of its own, for what listens at `target`. */
+  static async to(target: number): Promise<Wire> {
+    const wire = new Wire(target)
+    await once(wire.#server.listen(0, '127.0.0.1'), 'listening')
+    return wire
+  }
+
+  constructor(target: number) {
+    this.#target = target
+    this.#server = createServer((client) => this.#join(client))
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  /** Cuts every connection that there is. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  /** Cuts every connection, and hangs up on whoever comes. */
+  hangUp(): void {
+    this.#isClosed = true
+    this.cut()
+  }
+
+  pickUp(): void {
+    this.#isClosed = false
+  }
+
+  /** From now on nothing arrives any more, and nobody is told: the sockets stay open. */
+  mute(): void {
+    this.#isMute = true
+  }
+
+  /** New connections work again; those that lost something stay mute. */
+  unmute(): void {
+    this.#isMute = false
+  }
+
+  async close(): Promise<void> {
+    this.cut()
+    await new Promise((resolve) => this.#server.close(resolve))
+  }
+
+  #join(client: Socket): void {
+    if (this.#isClosed) {
+      client.destroy()
+      return
+    }
+    const server = connect(this.#target, '127.0.0.1')
+    for (const [from, to] of [
+      [client, server],
+      [server, client],
+    ] as const)
+      this.#carry(from, to)
+  }
+
+  #carry(from: Socket, to: Socket): void {
+    let hasLost = false
+    this.#sockets.add(from)
+    from.on('data', (data) => {
+      hasLost ||= this.#isMute
+      if (!hasLost) to.write(data)
+    })
+    from.on('error', () => {})
+    from.on('close', () => {
+      this.#sockets.delete(from)
+      to.destroy()
+    })
+  }
+}
