@@ -209,10 +209,12 @@ export class Cluster {
 
   /**
    * Listens to what happens: `task.started`, `task.finished`, `task.failed`, … Returns what ends it. An event below the
-   * log's level is heard by listeners that came before {@link start}.
+   * log's level is heard by a listener that came after {@link start} as soon as every process knows of it.
    */
   on<E extends EventName>(event: E, listener: (record: LogRecord<E>) => void): () => void {
+    const isNew = this.#events.listenerCount(event) === 0
     this.#events.on(event, listener)
+    if (isNew && !this.hasStopped) this.actor.send({ type: 'events.wanted', events: this.#wantedEvents() })
     return () => this.#events.off(event, listener)
   }
 
@@ -296,11 +298,15 @@ export class Cluster {
             settings: this.#settings as Settings,
             directory: this.#directory?.path as string,
             cluster: this.name,
-            events: this.#events.eventNames().map(String),
+            events: this.#wantedEvents(),
           }),
         }),
       },
     })
+  }
+
+  #wantedEvents(): string[] {
+    return this.#events.eventNames().map(String)
   }
 
   #hear(record: LogRecord): void {

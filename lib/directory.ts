@@ -43,7 +43,20 @@ export function makeRuntimeDirectory(): RuntimeDirectory {
   return { path, remove: () => remove(path) }
 }
 
-/** Removes the directories of this user whose owner is certainly dead, and returns their paths. */
+/**
+ * Makes this process an owner, too, of a directory that another one has made: it stays while one of them lives, and is
+ * removed by the last at its exit.
+ */
+export function shareRuntimeDirectory(path: string): void {
+  const mine = `${OWNER}-${process.pid}`
+  writeFileSync(join(path, mine), JSON.stringify(thisProcess()), { mode: 0o600 })
+  process.on('exit', () => {
+    const others = ownersOf(path).filter((name) => name !== mine)
+    if (areCertainlyDead(path, others)) rmSync(path, { recursive: true, force: true })
+  })
+}
+
+/** Removes the directories of this user whose owners are certainly dead, and returns their paths. */
 export function sweepRuntimeDirectories(): string[] {
   const root = runtimeRoot()
   const abandoned = readdirSync(root)
@@ -109,14 +122,32 @@ function remove(path: string): void {
 
 function isAbandoned(path: string): boolean {
   if (statSync(path, { throwIfNoEntry: false })?.uid !== process.getuid?.()) return false
-  const owner = readOwner(path)
-  return owner !== undefined && isCertainlyDead(owner)
+  return areCertainlyDead(path, ownersOf(path))
+}
+
+/** The files in which the owners of a directory are named: who made it, and who shares it. */
+function ownersOf(path: string): string[] {
+  try {
+    return readdirSync(path).filter((name) => name.startsWith(OWNER))
+  } catch {
+    return [] // Another process has just removed it.
+  }
+}
+
+function areCertainlyDead(path: string, owners: readonly string[]): boolean {
+  return (
+    owners.length > 0 &&
+    owners.every((name) => {
+      const owner = readOwner(join(path, name))
+      return owner !== undefined && isCertainlyDead(owner)
+    })
+  )
 }
 
 /** Undefined when it cannot be read: it is being made or removed right now, or it is not ours. Nothing is certain then. */
 function readOwner(path: string): ProcessIdentity | undefined {
   try {
-    return JSON.parse(readFileSync(join(path, OWNER), 'utf8')) as ProcessIdentity
+    return JSON.parse(readFileSync(path, 'utf8')) as ProcessIdentity
   } catch {
     return undefined
   }

@@ -89,6 +89,7 @@ export interface Records {
   'pusher.reincarnated': Reincarnated
   'scheduler.reincarnated': Reincarnated
   'cluster.stopping': ClusterNamed
+  'sentinel.orphaned': Speaker & ClusterNamed
   'sentinel.stopping': Speaker
   'pusher.drained': Speaker
   'worker.stopped': Speaker
@@ -200,6 +201,10 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
   'pusher.reincarnated': suddenDeath('pusher'),
   'scheduler.reincarnated': suddenDeath('scheduler'),
   'cluster.stopping': { level: 'info', words: ({ cluster }) => `Q Cluster ${cluster} stopping.` },
+  'sentinel.orphaned': {
+    level: 'error',
+    words: ({ process, cluster }) => `${process} lost its cluster ${cluster} and goes on without it to stop`,
+  },
   'sentinel.stopping': { level: 'info', words: ({ process }) => `${process} stopping cluster processes` },
   'pusher.drained': { level: 'info', words: ({ process }) => `${process} stopped pushing tasks` },
   'worker.stopped': { level: 'info', words: ({ process }) => `${process} stopped doing work` },
@@ -326,6 +331,22 @@ export function relayTo(own: OwnLogger): Logger {
     },
     close: async () => {},
   }
+}
+
+/**
+ * Writes records' lines at once and without winston: for a process that ends soon, and whose parent, which has the log,
+ * is gone.
+ */
+export function writeLines(
+  records: readonly LogRecord[],
+  { logLevel, logFormat }: Pick<Settings, 'logLevel' | 'logFormat'>,
+  stream: NodeJS.WritableStream = process.stderr,
+): void {
+  // Whoever read the log may be gone as well.
+  if (stream.listenerCount('error') === 0) stream.on('error', () => {})
+  for (const record of records)
+    if (isWanted(record.event, { level: logLevel }))
+      stream.write(`${logFormat === 'json' ? toJson(record) : toText(record, stream)}\n`)
 }
 
 /** A record as a line for people, and the stack of its error on lines below it. */

@@ -1,5 +1,6 @@
 import { assign, emit, fromCallback, fromPromise, sendTo, setup, spawnChild } from 'xstate'
 import {
+  type EventsWanted,
   type ProcessReport,
   type ReportedError,
   type SentinelOrder,
@@ -28,6 +29,7 @@ export type ClusterEvent =
   | { readonly type: 'cluster.abort' }
   /** Kill what is left. */
   | { readonly type: 'cluster.kill' }
+  | EventsWanted
   | ProcessReport
   | SentinelReport
 
@@ -44,6 +46,7 @@ const ENDS = {
   'cluster.abort': { target: '#cluster.stopping', actions: 'orderAbort' },
   'cluster.kill': { target: '#cluster.stopping', actions: 'orderKill' },
   'process.exited': { target: '#cluster.failed', actions: 'noteExit' },
+  'events.wanted': { actions: 'passOrder' },
 } as const
 
 /** Owns the sentinel's process. Provide `prepare`, `sentinel` (what is forked) and the action `announce`. */
@@ -95,6 +98,7 @@ export const clusterMachine = setup({
       const { workers, error } = event as Extract<SentinelReport, { type: 'sentinel.reloaded' }>
       return { type: 'cluster.reloaded', workers, ...(error && { error }) } as const
     }),
+    passOrder: sendTo('sentinel', ({ event }) => event),
     orderStop: sendTo('sentinel', { type: 'sentinel.stop' } satisfies SentinelOrder),
     orderAbort: sendTo('sentinel', { type: 'sentinel.abort' } satisfies SentinelOrder),
     orderKill: sendTo('sentinel', { type: 'sentinel.kill' } satisfies SentinelOrder),
@@ -192,6 +196,7 @@ export const clusterMachine = setup({
       on: {
         'cluster.abort': { actions: 'orderAbort' },
         'cluster.kill': { actions: 'orderKill' },
+        'events.wanted': { actions: 'passOrder' },
         'process.exited': [
           { guard: 'leftInOrder', target: 'stopped' },
           { target: 'failed', actions: 'noteExit' },

@@ -85,6 +85,12 @@ export type ProcessReport =
 /** A child says that it can do its work, and where its data socket listens. */
 export type ReadyReport = { readonly type: 'process.ready'; readonly socket?: string }
 
+/**
+ * Somebody listens to these events: send them up, whatever the level of the log. From the cluster to the sentinel, and
+ * from it to every child; a process's recorder obeys, no machine minds it.
+ */
+export type EventsWanted = { readonly type: 'events.wanted'; readonly events: readonly string[] }
+
 /* ---- Sentinel to its children. */
 
 /** A pusher or a monitor listens there; whoever talks to it connects. */
@@ -144,6 +150,7 @@ export type SchedulerOrder = { readonly type: 'scheduler.stop' }
 /* ---- Cluster to sentinel. */
 
 export type SentinelOrder =
+  | EventsWanted
   /** Let no task come in until you are told to resume. */
   | { readonly type: 'sentinel.pause' }
   | { readonly type: 'sentinel.resume' }

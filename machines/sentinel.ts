@@ -50,6 +50,8 @@ export interface SentinelContext extends SentinelInput {
   readonly pusherDrained: boolean
   readonly interrupted: number
   readonly deadlineReached: boolean
+  /** True when no cluster is left to tell how it ended. */
+  readonly orphaned: boolean
   readonly error: ReportedError | null
 }
 
@@ -155,7 +157,10 @@ const STOPS = {
   'sentinel.stop': '#sentinel.stopping',
   'sentinel.abort': { target: '#sentinel.stopping', actions: 'hurry' },
   'sentinel.kill': { target: '#sentinel.stopping', actions: 'hurry' },
-  'process.orphaned': '#sentinel.stopping',
+  'process.orphaned': {
+    target: '#sentinel.stopping',
+    actions: ['noteOrphaned', { type: 'announce', params: { event: 'sentinel.orphaned' } }],
+  },
 } as const
 
 /** The log's words for a death whose replacement is on its way. */
@@ -319,6 +324,9 @@ export const sentinelMachine = setup({
     letGo: enqueueActions(({ event, enqueue }) => {
       enqueue.sendTo((event as Died).id, { type: 'child.stop' })
     }),
+    passToAll: enqueueActions(({ context, event, enqueue }) => {
+      for (const id of Object.keys(context.slots)) enqueue.sendTo(id, { type: 'child.order', order: event })
+    }),
     killOverdue: enqueueActions(({ context, event, enqueue }) => {
       const id = slotNamed(context, (event as { worker: string }).worker)
       if (id) enqueue.sendTo(id, { type: 'child.kill', cause: 'timedOut' satisfies Cause })
@@ -337,6 +345,7 @@ export const sentinelMachine = setup({
     /** Stopping begins patient; the event that began it is handled there once more. */
     hurry: raise(({ event }) => event),
     notePusherDrained: assign({ pusherDrained: () => true }),
+    noteOrphaned: assign({ orphaned: () => true }),
     noteDeadline: assign({ deadlineReached: () => true }),
     countInterrupted: assign({
       interrupted: ({ context, event }) => context.interrupted + (event as { count: number }).count,
@@ -366,6 +375,14 @@ export const sentinelMachine = setup({
       } as const
     }),
     reportRunning: emit({ type: 'sentinel.running' } as const),
+    /** The last line of the log is the cluster's own, unless it is gone. */
+    speakForCluster: enqueueActions(({ context, enqueue }) => {
+      if (!context.orphaned) return
+      const { error } = context
+      const params = error ? { event: 'cluster.failed', error } : { event: 'cluster.stopped' }
+      // Its type is complete only when all actions are set up.
+      enqueue({ type: 'announce', params } as never)
+    }),
     reportStopped: emit(
       ({ context }) =>
         ({
@@ -423,6 +440,7 @@ export const sentinelMachine = setup({
     pusherDrained: false,
     interrupted: 0,
     deadlineReached: false,
+    orphaned: false,
     error: null,
   }),
   initial: 'starting',
@@ -433,6 +451,10 @@ export const sentinelMachine = setup({
     'worker.overran': { actions: 'killOverdue' },
     'tasks.interrupted': { actions: 'countInterrupted' },
     'death.forgotten': { actions: 'forgetDeath' },
+    'events.wanted': { actions: 'passToAll' },
+    'process.orphaned': {
+      actions: ['noteOrphaned', { type: 'announce', params: { event: 'sentinel.orphaned' } }],
+    },
   },
   states: {
     starting: {
@@ -674,12 +696,12 @@ export const sentinelMachine = setup({
     stopped: {
       description: 'Every child is gone',
       type: 'final',
-      entry: 'reportStopped',
+      entry: ['reportStopped', 'speakForCluster'],
     },
     failed: {
       description: 'Gave up: it could not start, or what it guards died too often',
       type: 'final',
-      entry: 'reportFailed',
+      entry: ['reportFailed', 'speakForCluster'],
     },
   },
 })

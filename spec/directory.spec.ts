@@ -79,6 +79,31 @@ describe('a runtime directory', () => {
     expect(existsSync(path)).to.equal(false)
   })
 
+  it('stays while one of those who share it lives, and goes with the last', async function () {
+    if (!isLinux) this.skip()
+    const { child, path } = await maker(lives)
+    const heir = spawn(
+      process.execPath,
+      [
+        '--input-type=module',
+        '-e',
+        `import { shareRuntimeDirectory } from ${MODULE}
+         shareRuntimeDirectory(${JSON.stringify(path)})
+         console.log('shared')
+         process.stdin.on('end', () => process.exit()).resume()`,
+      ],
+      { stdio: ['pipe', 'pipe', 'inherit'] },
+    )
+    children.push(heir)
+    await once(heir.stdout, 'data')
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    expect(sweepRuntimeDirectories()).not.to.include(path)
+    heir.stdin.end()
+    await once(heir, 'exit')
+    expect(existsSync(path)).to.equal(false)
+  })
+
   it('is left alone when nobody can tell whose it is', () => {
     const nobodys = mkdtempSync(join(tmpdir(), 'qc-'))
     try {

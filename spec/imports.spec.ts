@@ -1,7 +1,9 @@
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { expect } from 'chai'
+import { BIN, Stage } from './stories/stage.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 
@@ -57,6 +59,28 @@ describe("import 'qcluster'", () => {
 describe("import 'qcluster/machines'", () => {
   it('loads no package but xstate', async () => {
     expect(packagesOf(await loadedBy('qcluster/machines'))).to.deep.equal(['xstate'])
+  })
+})
+
+describe('a ready worker', function () {
+  this.timeout(60_000)
+  const stage = new Stage({
+    'tasks.mjs': `import { defineTask } from 'qcluster'
+      const ready = [...globalThis.loaded]
+      export const loaded = defineTask('loaded', () => ready)`,
+  })
+
+  it('has loaded no package but xstate when its first task comes, and no driver of a database', async () => {
+    const noting = pathToFileURL(join(import.meta.dirname, 'stories', 'fixtures', 'loaded.mjs')).href
+    const env = { ...process.env, NODE_OPTIONS: `--import=${noting}` }
+    const cluster = stage.run([BIN, 'start', '--workers', '1'], env)
+    await cluster.line(/running\./)
+    const task = stage.qcluster('enqueue', 'loaded', '--wait')
+    expect(await task.exit, task.log()).to.deep.equal([0, null])
+    const loaded = JSON.parse(task.log()) as string[]
+    expect(packagesOf(loaded)).to.deep.equal(['xstate'])
+    expect(loaded).to.include.members(['node:net'])
+    expect(loaded).not.to.include('node:sqlite')
   })
 })
 

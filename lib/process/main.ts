@@ -1,21 +1,31 @@
-import { createRecorder } from '../logger.ts'
+import type { EventObject } from 'xstate'
+import type { EventsWanted } from '../../machines/protocol.ts'
+import { createRecorder, type LogRecord, writeLines } from '../logger.ts'
 import type { RoleContext, RoleInput } from '../roles/role.ts'
 import { type Root, type ServedProcess, serveProcess } from './serve.ts'
 
 /** The module that every process of a cluster starts from. It imports only what its role needs. */
 serveProcess(async (served: ServedProcess) => {
   const input = served.input as RoleInput
+  // A sentinel hands this very list on to the children that it forks later.
+  const events = [...input.events]
   const recorder = createRecorder({
     level: input.settings.logLevel,
-    events: new Set(input.events),
+    events: new Set(events),
     send: served.record,
   })
   const context: RoleContext = {
     ...input,
+    events,
     name: served.name,
     record: (event, fields = {}) => recorder.record(event as never, fields as never),
   }
-  return { ...(await rootOf(context, served)), orphanGrace: orphanGrace(input) }
+  const onOrder = (order: EventObject) => {
+    if (order.type !== 'events.wanted') return
+    events.splice(0, events.length, ...(order as EventsWanted).events)
+    recorder.select({ events: new Set(events) })
+  }
+  return { ...(await rootOf(context, served)), orphanGrace: orphanGrace(input), onOrder }
 })
 
 /** A sentinel outlives the children that it stops: the end of their grace is the beginning of its last stages. */
@@ -39,9 +49,19 @@ async function rootOf(context: RoleContext, served: ServedProcess): Promise<Root
 }
 
 async function sentinelRoot(context: RoleContext, { record }: ServedProcess): Promise<Root> {
-  const { sentinel, sentinelInput } = await import('../roles/sentinel.ts')
+  const [{ sentinel, sentinelInput }, { shareRuntimeDirectory }] = await Promise.all([
+    import('../roles/sentinel.ts'),
+    import('../directory.ts'),
+  ])
+  // Should the cluster be killed, nobody may sweep away what its orphans still work with.
+  shareRuntimeDirectory(context.directory)
   const relay = (records: readonly unknown[]) => {
     for (const one of records) record(one)
   }
-  return { logic: sentinel(context, import.meta.filename, relay), input: sentinelInput(context) }
+  return {
+    logic: sentinel(context, import.meta.filename, relay),
+    input: sentinelInput(context),
+    // Without a cluster it tells the rest of the story itself.
+    onOrphanRecords: (records) => writeLines(records as readonly LogRecord[], context.settings),
+  }
 }

@@ -1,5 +1,5 @@
 import { flushCompileCache } from 'node:module'
-import { type AnyActorLogic, type AnyActorRef, createActor, type EventObject } from 'xstate'
+import { type AnyActorLogic, createActor, type EventObject } from 'xstate'
 import { toErrorRecord } from '../errors.ts'
 import type { Downward, Upward } from './fork.ts'
 
@@ -20,6 +20,10 @@ export interface Root {
   readonly input?: unknown
   /** Milliseconds that the machine may take to end after its parent has vanished; 3,000 by default. */
   readonly orphanGrace?: number
+  /** Sees each order before the machine does. */
+  readonly onOrder?: (order: EventObject) => void
+  /** Takes the log records that no parent is left to take; where it is absent they are dropped. */
+  readonly onOrphanRecords?: (records: readonly unknown[]) => void
 }
 
 const channel = {
@@ -27,6 +31,7 @@ const channel = {
   scheduled: false,
   full: false,
   dropped: 0,
+  takeOrphans: (_records: readonly unknown[]): void => {},
 }
 
 /**
@@ -41,29 +46,32 @@ const channel = {
 export function serveProcess(logic: AnyActorLogic | ((served: ServedProcess) => Root | Promise<Root>)): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
   const early: EventObject[] = []
-  let actor: AnyActorRef | undefined
-  let orphanGrace = 3_000
-  const deliver = (event: EventObject) => (actor ? actor.send(event) : early.push(event))
+  let begun: Begun | undefined
+  const deliver = (event: EventObject) => (begun ? begun.deliver(event) : early.push(event))
 
   process.on('message', (message: Downward) => {
     if (message.kind === 'event') deliver(message.event)
     else
-      void begin(logic, message).then((begun) => {
-        actor = begun.actor
-        orphanGrace = begun.orphanGrace ?? orphanGrace
-        for (const event of early.splice(0)) begun.actor.send(event)
+      void begin(logic, message).then((one) => {
+        begun = one
+        for (const event of early.splice(0)) one.deliver(event)
       }, fail)
   })
   process.on('disconnect', () => {
     deliver({ type: 'process.orphaned' })
-    setTimeout(() => process.exit(1), orphanGrace).unref()
+    setTimeout(() => process.exit(1), begun?.orphanGrace ?? 3_000).unref()
   })
+}
+
+interface Begun {
+  readonly deliver: (event: EventObject) => void
+  readonly orphanGrace: number | undefined
 }
 
 async function begin(
   logic: Parameters<typeof serveProcess>[0],
   { name, input }: Extract<Downward, { kind: 'init' }>,
-): Promise<{ readonly actor: AnyActorRef; readonly orphanGrace?: number | undefined }> {
+): Promise<Begun> {
   const root: Root =
     typeof logic === 'function' ? await logic({ name, pid: process.pid, input, record }) : { logic, input }
   const actor = createActor(root.logic, { input: 'input' in root ? root.input : input, id: name })
@@ -72,7 +80,12 @@ async function begin(
   actor.on('process.ready', () => setImmediate(flushCompileCache))
   actor.subscribe({ error: fail, complete: () => void leave(0) })
   actor.start()
-  return { actor, orphanGrace: root.orphanGrace }
+  channel.takeOrphans = root.onOrphanRecords ?? channel.takeOrphans
+  const deliver = (event: EventObject) => {
+    root.onOrder?.(event)
+    actor.send(event)
+  }
+  return { deliver, orphanGrace: root.orphanGrace }
 }
 
 function fail(error: unknown): void {
@@ -87,7 +100,7 @@ function report(message: Upward): void {
 }
 
 function record(entry: unknown): void {
-  if (channel.full) {
+  if (channel.full && process.connected) {
     channel.dropped += 1
     return
   }
@@ -101,7 +114,10 @@ function flushRecords(): void {
   channel.scheduled = false
   const records = channel.records.splice(0)
   if (records.length === 0) return
-  if (!process.connected) return
+  if (!process.connected) {
+    channel.takeOrphans(records)
+    return
+  }
   const room = process.send?.({ kind: 'records', records } satisfies Upward, () => reopen())
   if (room === false) channel.full = true
 }

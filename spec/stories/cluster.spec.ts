@@ -127,6 +127,47 @@ describe('a cluster of forked processes', function () {
     for (const message of messages.slice(3)) expect(message).to.include('Task exceeded maximum timeout value')
   })
 
+  it('tells events below its log level also to who listens after the start, and of processes that come later', async () => {
+    await start({ logLevel: 'error', workers: 1 })
+    const names: string[] = []
+    const heard = (name: string) =>
+      new Promise<void>((resolve) => {
+        cluster.on('task.started', ({ task }) => {
+          names.push(task)
+          if (task === name) resolve()
+        })
+      })
+    const run = async (taskName: string) =>
+      (await asyncTask('math.add', [2, 3], { client, taskName })).fetch({ wait: 20_000, final: true })
+    const first = heard('first')
+    // The order to tell such events and the task are on different ways to the worker.
+    while (names.length === 0) await run('first')
+    await first
+    const second = heard('second')
+    process.kill(pids.worker as number, 'SIGKILL')
+    await run('second')
+    await second
+  })
+
+  it('can be stopped by a listener', async () => {
+    await start({ workers: 1 })
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    cluster.on('task.finished', () => resolve(cluster.stop()))
+    const tasks = await Promise.all([1, 2, 3].map((n) => asyncTask('math.add', [n, n], { client })))
+    expect(await promise).to.equal(true)
+    expect(cluster.hasStopped).to.equal(true)
+    expect(cluster.exitCode).to.equal(0)
+    expect(await Promise.any(tasks.map((task) => task.result()))).to.be.a('number')
+  })
+
+  it('has nothing to stop before it is started, and starts all the same', async () => {
+    cluster = new Cluster({ tasks: modules, workers: 1, dataDir: folder, logLevel: 'silent' })
+    expect(await cluster.stop()).to.equal(false)
+    expect([cluster.isStarting, cluster.hasStopped]).to.deep.equal([false, false])
+    expect(await cluster.start()).to.equal(process.pid)
+    expect(await cluster.stop()).to.equal(true)
+  })
+
   for (const role of ['worker', 'monitor', 'pusher'])
     it(`loses nothing when its ${role} is killed under load`, async () => {
       await start()

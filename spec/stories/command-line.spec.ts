@@ -59,13 +59,23 @@ describe('the command line', function () {
     await ended(others)
   })
 
-  it('leaves no orphan when the cluster itself is killed', async () => {
+  it('leaves no orphan when the cluster itself is killed: its sentinel stops them and tells the rest', async () => {
     const cluster = run('start', '--workers', '2')
     await cluster.line(/running\./)
     const pids = processesBelow(cluster.process.pid as number)
+    const enqueue = run('enqueue', 'slow', '1500', '--wait')
+    await cluster.line(/processing/)
     cluster.process.kill('SIGKILL')
     await ended(pids)
     expect(pids).to.have.length(6)
+    expect(await enqueue.exit, enqueue.log()).to.deep.equal([0, null])
+    await cluster.exit
+    const told = [
+      ...['ERROR Process-\\w+ lost its cluster', 'INFO Process-\\w+ stopping cluster processes'],
+      ...['stopped pushing tasks', "Processed 'slow'", 'stopped doing work', 'waiting for the monitor'],
+      ...['stopped monitoring results', 'INFO Q Cluster [\\w-]+ has stopped\\.\n$'],
+    ]
+    expect(cluster.log()).to.match(new RegExp(told.join('[\\s\\S]*')))
   })
 
   it('ends with exit code 4 and the stack when a task module cannot be loaded', async () => {

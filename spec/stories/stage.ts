@@ -9,7 +9,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { sweepRuntimeDirectories } from '../../lib/directory.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
-const BIN = join(ROOT, 'dist', 'lib', 'cli', 'bin.js')
+export const BIN = join(ROOT, 'dist', 'lib', 'cli', 'bin.js')
 
 /** A command that runs, as in a terminal of its own. */
 export interface Command {
@@ -60,16 +60,18 @@ export class Stage {
 
   /** Runs `qcluster` with these arguments. */
   qcluster(...args: string[]): Command {
-    return this.#run([BIN, ...args])
+    return this.run([BIN, ...args])
   }
 
   /** Runs a script that may import qcluster. */
   script(text: string, ...args: string[]): Command {
-    return this.#run(['--input-type=module', '--eval', text, ...args])
+    return this.run(['--input-type=module', '--eval', text, ...args])
   }
 
-  #run(args: readonly string[]): Command {
+  /** Runs Node with these arguments. */
+  run(args: readonly string[], env = process.env): Command {
     const child = spawn(process.execPath, args, {
+      env,
       cwd: this.folder,
       // A group of its own: all of it is killed in the end, whatever has become of the command itself.
       detached: true,
