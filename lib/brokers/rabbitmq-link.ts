@@ -235,7 +235,7 @@ function refusal(cause: Error, address: Address): BrokerError {
   const reason = reasonOf(cause)
   const known = REFUSALS.find(({ sign }) => sign.test(reason))
   const what =
-    known?.say(address, reason) ?? `does not answer as RabbitMQ does (${reason}). Correct the option broker`
+    known?.say(address, reason) ?? `answers, but not as RabbitMQ does (${reason}). Correct the option broker`
   return new BrokerError(`RabbitMQ at ${placeOf(address)} ${what}.`, {
     cause,
     isTransient: known?.isTransient ?? false,

@@ -192,8 +192,9 @@ async function declare(channel: Channel, name: string, options: Options.AssertQu
 const DIFFERENCE = /inequivalent arg '([^']+)'.*?received (.*?) but current is (.*?)"?$/
 
 function clash(cause: Error, name: string): Error {
-  const [, argument, ours, theirs] = DIFFERENCE.exec(cause.message) ?? []
+  const [, argument, ...values] = DIFFERENCE.exec(cause.message) ?? []
   if (argument === undefined) return cause
+  const [ours, theirs] = values.map((value) => value.replace(/^the value (.*) of type .*$/, '$1'))
   return new BrokerError(
     `The queue "${name}" exists, but its ${argument} differs: expected ${ours}, got ${theirs}. Delete the queue when it is empty (rabbitmqctl delete_queue '${name}') and it is made as it should be, or give the cluster another name.`,
     { cause },

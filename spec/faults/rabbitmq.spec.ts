@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'chai'
 import { asyncTask, Client, Cluster, type Options } from 'qcluster'
-import { RabbitmqServer, rabbitmqScripts } from '../../tools/services/rabbitmq.ts'
+import type { RabbitmqServer } from '../../tools/services/rabbitmq.ts'
 import { eventually } from '../contracts/material.ts'
-import { service } from '../services.ts'
+import { ownServer } from './server.ts'
 import { Wire } from './wire.ts'
 
 const TASKS = [join(import.meta.dirname, '..', 'stories', 'fixtures', 'tasks.mjs')]
@@ -17,6 +17,7 @@ const queueOf = ({ name }: Options): string => `qcluster.queue.${name}`
 
 describe('a cluster whose RabbitMQ fails', function () {
   this.timeout(240_000)
+  const own = ownServer()
   let server: RabbitmqServer
   let wire: Wire
   let folder: string
@@ -25,15 +26,8 @@ describe('a cluster whose RabbitMQ fails', function () {
   let options: Options
   let log: string[]
 
-  before(async function () {
-    // A server of our own, whatever others there are.
-    if (!rabbitmqScripts()) await service.call(this, 'rabbitmq')
-    server = await RabbitmqServer.make()
-    await server.start()
-  })
-  after(() => server?.remove())
-
   beforeEach(async () => {
+    server = own.server
     wire = await Wire.to(server.port)
     folder = await mkdtemp(join(tmpdir(), 'qcluster-faults-'))
     log = []

@@ -1,0 +1,15 @@
+import { RabbitmqServer, rabbitmqScripts } from '../../tools/services/rabbitmq.ts'
+import { service } from '../services.ts'
+
+/** A server of our own for a suite, whatever others there are: it may be killed, and its users changed. */
+export function ownServer(): { server: RabbitmqServer } {
+  const own = {} as { server: RabbitmqServer }
+  before(async function () {
+    // Where none is installed, the script installs it, or says why it cannot.
+    if (!rabbitmqScripts()) await service.call(this, 'rabbitmq')
+    own.server = await RabbitmqServer.make()
+    await own.server.start()
+  })
+  after(() => own.server?.remove())
+  return own
+}
