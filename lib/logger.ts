@@ -67,7 +67,6 @@ export interface Records {
   'cluster.resumed': ClusterServing
   'cluster.scaled': ClusterServing & { readonly workers: number }
   'cluster.shared': { readonly dataDir: string }
-  'task.enqueued': { readonly queue: string; readonly taskId: string }
   'task.started': Speaker & TaskFields
   'task.finished': TaskFields
   'task.failed': TaskFields & { readonly error: ErrorRecord }
@@ -154,7 +153,6 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
     level: 'info',
     words: ({ dataDir }) => `Another cluster works in this data folder too: ${dataDir}`,
   },
-  'task.enqueued': { level: 'debug', words: ({ queue, taskId }) => `Enqueued [${queue}] ${taskId}` },
   'task.started': {
     level: 'info',
     words: ({ process, task, func, group }) =>

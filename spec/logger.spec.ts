@@ -43,7 +43,6 @@ describe('log records', () => {
       'INFO Q Cluster a-b-c-d [demo] running.',
       recordOf('cluster.running', { cluster: 'a-b-c-d', queue: 'demo' }),
     ],
-    ['DEBUG Enqueued [demo] id', recordOf('task.enqueued', { queue: 'demo', taskId: 'id' })],
     [
       `INFO ${P} processing snake-fifteen-hydrogen-april 'math.copysign'`,
       recordOf('task.started', { process: P, ...TASK }),
@@ -181,7 +180,7 @@ describe('forged log lines', () => {
 describe('createLogger', () => {
   const finished = recordOf('task.finished', TASK)
   const refused = recordOf('package.refused', { reason: 'forged' })
-  const enqueued = recordOf('task.enqueued', { queue: 'demo', taskId: 'id' })
+  const scheduling = recordOf('scheduler.ready', { process: 'Process-1', pid: 1 })
 
   /** All that a logger of this level writes of these records. */
   async function written(logLevel: LogLevel, records: LogRecord[], logFormat: 'text' | 'json' = 'text') {
@@ -202,7 +201,7 @@ describe('createLogger', () => {
   })
 
   it('leaves out what is below its level', async () => {
-    const all = [enqueued, finished, refused]
+    const all = [scheduling, finished, refused]
     expect((await written('debug', all)).split('\n')).to.have.length(4)
     expect((await written('info', all)).split('\n')).to.have.length(3)
     expect((await written('warn', all)).split('\n')).to.have.length(2)
@@ -339,10 +338,10 @@ describe('createRecorder', () => {
   })
 
   it('sends the events it was asked for, whatever their level', () => {
-    const recorder = recorderOf('silent', ['task.enqueued'])
-    recorder.record('task.enqueued', { queue: 'demo', taskId: 'id' })
+    const recorder = recorderOf('silent', ['scheduler.ready'])
+    recorder.record('scheduler.ready', { process: 'Process-1', pid: 1 })
     recorder.record('cluster.failed', { cluster: 'a-b-c-d' })
-    expect(sent.map(({ event }) => event)).to.deep.equal(['task.enqueued'])
+    expect(sent.map(({ event }) => event)).to.deep.equal(['scheduler.ready'])
   })
 
   it('changes its selection while it is in use', () => {
