@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type Percentiles, percentilesOf, timesOf } from './latency.ts'
-import { medianOf, residentMegabytes } from './life.ts'
+import { medianOf, residentMebibytes } from './life.ts'
 import { endLater, makeFolder } from './resources.ts'
 
 const ROWS = 100_000
@@ -76,12 +76,12 @@ export async function bareStart(processes: number): Promise<number> {
   return medianOf(times)
 }
 
-/** Megabytes of a process that does nothing. */
+/** Mebibytes of a process that does nothing. */
 export async function bareMemory(): Promise<number> {
   const idle = startNode('console.log(0); setInterval(() => {}, 1_000)')
   const end = endLater(() => idle.kill())
   await once(idle.stdout, 'data')
-  const memory = residentMegabytes(idle.pid as number)
+  const memory = residentMebibytes(idle.pid as number)
   await end()
   return memory
 }

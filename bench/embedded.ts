@@ -44,7 +44,7 @@ async function life(): Promise<Row[]> {
   return [
     { what, value: start, unit: 's', floor: { most: 1 }, beside: besideStart },
     { what: 'idle stop', value: stop, unit: 's', floor: { most: 0.3 } },
-    { what: 'one idle worker, RSS', value: memory, unit: 'MB', floor: { most: 60 }, beside: besideMemory },
+    { what: 'one idle worker, RSS', value: memory, unit: 'MiB', floor: { most: 60 }, beside: besideMemory },
     { what: 'idle cluster of 4 workers', value: cpu, unit: '% of a core', floor: { most: 1 } },
   ]
 }

@@ -10,7 +10,7 @@ export interface Life {
   readonly stop: number
   /** How many processes the cluster has. */
   readonly processes: number
-  /** Megabytes of its largest worker. */
+  /** Mebibytes of its largest worker. */
   readonly memory: number
   /** Percent of one core that all of it takes while it is idle. */
   readonly cpu: number
@@ -51,13 +51,13 @@ async function lookAtIdle({ pid, workers }: StartedCluster): Promise<Omit<Life, 
   const before = ticksOf(all)
   await sleep(IDLE)
   const cpu = ((ticksOf(all) - before) / TICKS / (IDLE / 1_000)) * 100
-  return { processes: all.length, memory: Math.max(...workers.map(residentMegabytes)), cpu }
+  return { processes: all.length, memory: Math.max(...workers.map(residentMebibytes)), cpu }
 }
 
-/** Megabytes of memory that a process has. */
-export function residentMegabytes(pid: number): number {
+/** Mebibytes of memory that a process has. */
+export function residentMebibytes(pid: number): number {
   const kibibytes = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
-  return (Number(kibibytes) * 1_024) / 1e6
+  return Number(kibibytes) / 1_024
 }
 
 export function medianOf(values: readonly number[]): number {
