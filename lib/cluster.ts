@@ -1,8 +1,10 @@
 import { EventEmitter } from 'node:events'
 import { hostname } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type ActorRefFrom, createActor, fromPromise, waitFor } from 'xstate'
 import { type ClusterEvent, type ClusterReport, clusterMachine } from '../machines/cluster.ts'
-import { offerDefaults } from './client.ts'
+import type { Broker } from './brokers/broker.ts'
+import { Client, type Identity, offerDefaults } from './client.ts'
 import type { Options, Settings } from './config.ts'
 import { childEnvironment, resolveSettings } from './config.ts'
 import { makeRuntimeDirectory, sweepRuntimeDirectories } from './directory.ts'
@@ -234,6 +236,14 @@ export class Cluster {
     if (settings.handleSignals) this.#handleSignals()
   }
 
+  /** Ends when nothing waits or is taken, in a cluster that runs once; else never. */
+  async #emptiness(signal: AbortSignal): Promise<void> {
+    const { runOnce, poll } = this.#settings as Settings
+    if (!runOnce) return new Promise(() => {})
+    await using client = Client.of(this.#settings as Settings)
+    while (!signal.aborted && !(await client.atBroker(isEmpty).catch(() => false))) await sleep(poll * 1000)
+  }
+
   async #switch(order: 'pause' | 'resume', wanted: { readonly running: 'paused' | 'taking' }): Promise<void> {
     this.#demandRunning(order)
     this.actor.send({ type: `cluster.${order}` })
@@ -286,6 +296,7 @@ export class Cluster {
             throw error
           }
         }),
+        emptiness: fromPromise<void>(({ signal }) => this.#emptiness(signal)),
         sentinel: fromProcess<{ type: string }>({
           module: entryFile,
           environment: () => childEnvironment(this.#settings as Settings),
@@ -351,4 +362,11 @@ export class Cluster {
     await logger?.close()
     directory?.remove()
   }
+}
+
+/** A retry goes from what is taken to what waits, so one look at each could miss it. */
+async function isEmpty(broker: Broker, { settings: { name } }: Identity): Promise<boolean> {
+  const looks = [() => broker.queueSize(name), () => broker.lockSize(name), () => broker.queueSize(name)]
+  for (const look of [...looks, ...looks]) if ((await look()) > 0) return false
+  return true
 }

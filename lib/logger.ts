@@ -67,6 +67,8 @@ export interface Records {
   'cluster.resumed': ClusterServing
   'cluster.scaled': ClusterServing & { readonly workers: number }
   'cluster.shared': { readonly dataDir: string }
+  /** Modules that a worker has loaded for its tasks, as `file:` URLs; told only to those who listen. */
+  'tasks.loaded': Speaker & { readonly modules: readonly string[] }
   'task.started': Speaker & TaskFields
   'task.finished': TaskFields
   'task.failed': TaskFields & { readonly error: ErrorRecord }
@@ -152,6 +154,10 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
   'cluster.shared': {
     level: 'info',
     words: ({ dataDir }) => `Another cluster works in this data folder too: ${dataDir}`,
+  },
+  'tasks.loaded': {
+    level: 'debug',
+    words: ({ process, modules }) => `${process} loaded ${modules.length} modules for its tasks`,
   },
   'task.started': {
     level: 'info',

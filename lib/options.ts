@@ -166,6 +166,9 @@ const ownOptions = z.object({
   handleSignals: flag()
     .default(false)
     .describe('Stop at SIGTERM, SIGINT and SIGHUP, at once at the second, by force at the third.'),
+  runOnce: flag()
+    .default(false)
+    .describe('Stop by itself when the queue is empty and everything is settled.'),
   compress: flag()
     .default(false)
     .describe('Deflate arguments and results of 1,024 characters or more, where that makes them smaller.'),

@@ -75,6 +75,7 @@ describe('configuration', () => {
         dataDir: join(folder, '.qcluster'),
         durability: 'normal',
         handleSignals: false,
+        runOnce: false,
         compress: false,
         maxPayload: 16_000_000,
         logLevel: 'info',

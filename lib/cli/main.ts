@@ -3,6 +3,7 @@ import { EXIT, EXIT_MEANINGS, toErrorRecord } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
 import { addCheck } from './check.ts'
 import { addDead } from './dead.ts'
+import { addDev } from './dev.ts'
 import { addEnqueue } from './enqueue.ts'
 import { addInfo } from './info.ts'
 import { addQueue } from './queue.ts'
@@ -13,6 +14,7 @@ import { addTasks } from './tasks.ts'
 /** Every command, each in a file of its own, in the order of the help. */
 const COMMANDS: readonly ((program: Command) => void)[] = [
   addStart,
+  addDev,
   addEnqueue,
   addResult,
   addTasks,

@@ -7,6 +7,7 @@ const EXAMPLES = `
 Examples:
   qcluster start
   qcluster start --workers 4 --tasks ./tasks/*.ts
+  qcluster start --run-once
   qcluster start --name long --timeout 3600 --log-format json`
 
 /** `qcluster start`: a cluster in the foreground. */
@@ -14,11 +15,13 @@ export function addStart(program: Command): void {
   const command = program
     .command('start')
     .description('Start a cluster in the foreground; Ctrl-C or SIGTERM stops it.')
-  addFlags(command, FLAGS).addHelpText('after', EXAMPLES).action(start)
+  addFlags(command, START_FLAGS).addHelpText('after', EXAMPLES).action(start)
 }
 
 /** A secret on a command line is read by everybody who can list processes, and signals are always handled here. */
-const FLAGS = optionNames.filter((name) => !['secretKey', 'altClusters', 'handleSignals'].includes(name))
+export const START_FLAGS = optionNames.filter(
+  (name) => !['secretKey', 'altClusters', 'handleSignals'].includes(name),
+)
 
 async function start(flags: Flags): Promise<void> {
   const { settings } = await configOf(flags, { handleSignals: true })

@@ -1,3 +1,4 @@
+import { registerHooks } from 'node:module'
 import { fromCallback, fromPromise } from 'xstate'
 import { type RunnerOrder, type RunnerReport, workerMachine } from '../../machines/worker.ts'
 import { Client, configure } from '../client.ts'
@@ -20,6 +21,8 @@ export function worker(role: RoleContext) {
       loadTasks: fromPromise<void>(async () => {
         // A task that enqueues a task does so on its own cluster.
         configure(Client.of(settings))
+        if (role.events.includes('tasks.loaded'))
+          watchLoading((modules) => record('tasks.loaded', { process: name, modules }))
         tasks = await loadTasks(settings.tasks)
       }),
       runner: fromCallback<RunnerOrder>(({ sendBack, receive }) => {
@@ -39,6 +42,31 @@ export function worker(role: RoleContext) {
     },
   })
 }
+
+/** Tells which modules of the user's are loaded, from now on, in batches. */
+function watchLoading(tell: (modules: readonly string[]) => void): void {
+  const fresh = new Set<string>()
+  const flush = () => {
+    tell([...fresh])
+    fresh.clear()
+  }
+  registerHooks({
+    resolve(specifier, context, nextResolve) {
+      const resolved = nextResolve(specifier, context)
+      if (isUsers(resolved.url)) {
+        if (fresh.size === 0) queueMicrotask(flush)
+        fresh.add(resolved.url)
+      }
+      return resolved
+    },
+  })
+}
+
+function isUsers(url: string): boolean {
+  return url.startsWith('file:') && !url.includes('/node_modules/') && !url.startsWith(OWN)
+}
+
+const OWN = new URL('../..', import.meta.url).href
 
 type Introduction = Extract<RunnerOrder, { type: 'peer.listening' }>
 
