@@ -3,7 +3,11 @@ import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ActorRefFrom, createActor, fromPromise, waitFor } from 'xstate'
 import { type ClusterEvent, type ClusterReport, clusterMachine } from '../machines/cluster.ts'
+import type { ProcessStat, Vitals } from '../machines/protocol.ts'
+import { processStat } from '../machines/sentinel.ts'
 import type { Broker } from './brokers/broker.ts'
+import { brokerOptionsOf, createBroker } from './brokers/index.ts'
+import { Bus } from './bus.ts'
 import { Client, type Identity, offerDefaults } from './client.ts'
 import type { Options, Settings } from './config.ts'
 import { childEnvironment, resolveSettings } from './config.ts'
@@ -19,9 +23,12 @@ import {
   relayTo,
 } from './logger.ts'
 import { humanName, newClusterId } from './names.ts'
+import { OrderDesk } from './orders.ts'
 import { entryFile } from './process/entry.ts'
 import { fromProcess } from './process/fork.ts'
 import type { RoleInput } from './roles/role.ts'
+import { Signer } from './signing.ts'
+import { composeStat, type Stat, type StatParts, sealStat } from './stat.ts'
 
 /** Whether something has come about, and a promise of it. */
 export interface Signal {
@@ -60,6 +67,16 @@ export class Cluster {
   #logger: Logger | undefined
   /** Why nothing was forked: thrown to the caller as it is. */
   #refusal: Error | undefined
+  readonly #bus = new Bus({
+    clusterId: this.clusterId,
+    makeBroker: () => createBroker(brokerOptionsOf(this.#settings as Settings)),
+    stat: () => sealStat(this.stat, this.#signer as Signer),
+    onOrder: (body) => this.#hearOrder(body),
+  })
+  #signer: Signer | undefined
+  #orders: OrderDesk | undefined
+  #startedAt = Date.now()
+  #sentinelVitals: Vitals | undefined
   #directory: { readonly path: string; remove(): void } | undefined
   /** The machine that decides: subscribe to it, or look at its snapshot. */
   readonly actor: ActorRefFrom<typeof clusterMachine>
@@ -109,6 +126,21 @@ export class Cluster {
     const snapshot = this.actor.getSnapshot()
     const { sentinel } = snapshot.context
     return sentinel && { pid: sentinel.pid, isAlive: !this.hasStopped, state: snapshot.value }
+  }
+
+  /** What the cluster does now: the same as `Stat.get` shows of it elsewhere. */
+  get stat(): Stat {
+    const { report } = this.actor.getSnapshot().context
+    const living = [...this.#sentinelStat(), ...(report?.processes ?? [])]
+    return composeStat({
+      ...{ clusterId: this.clusterId, name: this.name, queue: this.queue, host: this.host, pid: this.pid },
+      life: this.#life,
+      startedAt: this.#startedAt,
+      reincarnations: report?.reincarnations ?? 0,
+      workerCount: report?.workers ?? this.#settings?.workers ?? 0,
+      counters: report?.counters ?? {},
+      processes: this.hasStopped ? [] : living,
+    })
   }
 
   /** Set while tasks are taken. */
@@ -232,6 +264,9 @@ export class Cluster {
     sweepRuntimeDirectories()
     this.#directory = makeRuntimeDirectory()
     this.#settings = settings
+    this.#startedAt = Date.now()
+    this.#signer = new Signer(settings.secretKey)
+    this.#orders = new OrderDesk(this, this.#signer)
     this.#logger = logger
     if (settings.handleSignals) this.#handleSignals()
   }
@@ -297,10 +332,14 @@ export class Cluster {
           }
         }),
         emptiness: fromPromise<void>(({ signal }) => this.#emptiness(signal)),
+        bus: this.#bus.machine(),
         sentinel: fromProcess<{ type: string }>({
           module: entryFile,
           environment: () => childEnvironment(this.#settings as Settings),
           killAfter: 30_000,
+          onVitals: (_, vitals) => {
+            this.#sentinelVitals = vitals
+          },
           onRecords: (records) => {
             for (const record of records) this.#hear(record as LogRecord)
           },
@@ -318,6 +357,30 @@ export class Cluster {
 
   #wantedEvents(): string[] {
     return this.#events.eventNames().map(String)
+  }
+
+  get #life(): StatParts['life'] {
+    const { value } = this.actor.getSnapshot()
+    const life = typeof value === 'string' ? value : Object.keys(value)[0]
+    return LIVES.find((one) => one === life) ?? 'stopped'
+  }
+
+  #sentinelStat(): ProcessStat[] {
+    const { sentinel } = this.actor.getSnapshot().context
+    if (!sentinel) return []
+    const known = { id: 'sentinel', role: 'sentinel', state: 'starting', ...sentinel } as const
+    return [processStat(known, this.#sentinelVitals)]
+  }
+
+  async #hearOrder(body: string): Promise<string | undefined> {
+    const heard = await (this.#orders as OrderDesk).hear(body)
+    const cluster = this.name
+    if (heard.type === 'obeyed') {
+      this.#recorder.record('order.obeyed', { cluster, order: heard.order })
+      return heard.answer
+    }
+    this.#recorder.record('order.refused', { cluster, reason: heard.reason })
+    return undefined
   }
 
   #hear(record: LogRecord): void {
@@ -356,6 +419,7 @@ export class Cluster {
   }
 
   async #close(): Promise<void> {
+    await this.#bus.closed()
     const [logger, directory] = [this.#logger, this.#directory]
     this.#logger = undefined
     this.#directory = undefined
@@ -370,3 +434,5 @@ async function isEmpty(broker: Broker, { settings: { name } }: Identity): Promis
   for (const look of [...looks, ...looks]) if ((await look()) > 0) return false
   return true
 }
+
+const LIVES = ['starting', 'running', 'stopping'] as const

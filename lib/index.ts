@@ -17,9 +17,11 @@ export type {
 export { Client, close, configure, defaultClient } from './client.ts'
 export { Cluster, type ClusterOptions } from './cluster.ts'
 export { defineConfig, type LogLevel, type Options, type Settings } from './config.ts'
+export { type Answer, type ControlOptions, control } from './control.ts'
 export * from './errors.ts'
 export { fromProcess } from './process/fork.ts'
 export { serveProcess } from './process/serve.ts'
+export { type ClusterStatus, type CurrentTask, type ProcessStat, Stat, type StatOptions } from './stat.ts'
 export type {
   Decision,
   Fate,

@@ -99,6 +99,8 @@ export interface Records {
   'cluster.deadline': Speaker
   'cluster.stopped': ClusterNamed
   'cluster.failed': ClusterNamed & { readonly error?: ErrorRecord }
+  'order.obeyed': ClusterNamed & { readonly order: string }
+  'order.refused': ClusterNamed & { readonly reason: string }
   'records.dropped': { readonly count: number }
 }
 
@@ -222,6 +224,14 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
   'cluster.failed': {
     level: 'fatal',
     words: ({ cluster, error }) => `Q Cluster ${cluster} failed${because(error?.message)}`,
+  },
+  'order.obeyed': {
+    level: 'debug',
+    words: ({ cluster, order }) => `Q Cluster ${cluster} obeyed the order ${order}`,
+  },
+  'order.refused': {
+    level: 'warn',
+    words: ({ cluster, reason }) => `Q Cluster ${cluster} refused an order - ${reason}`,
   },
   'records.dropped': {
     level: 'warn',

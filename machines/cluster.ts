@@ -1,4 +1,5 @@
 import { assign, emit, fromCallback, fromPromise, sendTo, setup, spawnChild } from 'xstate'
+import { type BusOrder, busMachine } from './bus.ts'
 import {
   type EventsWanted,
   type ProcessReport,
@@ -10,6 +11,8 @@ import {
 
 export interface ClusterContext {
   readonly sentinel: { readonly pid: number; readonly name: string } | null
+  /** What the sentinel said last of everything that it guards. */
+  readonly report: Extract<SentinelReport, { type: 'sentinel.reported' }> | null
   /** What the sentinel said last of how the stop went. */
   readonly interrupted: number
   readonly deadlineReached: boolean
@@ -49,7 +52,10 @@ const ENDS = {
   'events.wanted': { actions: 'passOrder' },
 } as const
 
-/** Owns the sentinel's process. Provide `prepare`, `sentinel` (what is forked) and the action `announce`. */
+/** What a sentinel reports once a guard cycle. */
+const REPORTS = { 'sentinel.reported': { actions: ['noteReport', 'publishStat'] } } as const
+
+/** Owns the sentinel's process. Provide `prepare`, `sentinel` (what is forked), `bus` (a busMachine with its line) and the action `announce`. */
 export const clusterMachine = setup({
   types: {} as {
     context: ClusterContext
@@ -64,6 +70,7 @@ export const clusterMachine = setup({
     sentinel: fromCallback<{ type: string }>(() => {
       throw new Error('provide the actor of clusterMachine: sentinel')
     }),
+    bus: busMachine,
   },
   actions: {
     /** Says what happened to whoever reads the log. */
@@ -74,6 +81,8 @@ export const clusterMachine = setup({
         return { pid, name }
       },
     }),
+    noteReport: assign({ report: ({ event }) => event as ClusterContext['report'] }),
+    publishStat: sendTo('bus', { type: 'stat.publish' } satisfies BusOrder),
     noteStopped: assign(({ event }) => {
       const { interrupted, deadline } = event as Extract<SentinelReport, { type: 'sentinel.stopped' }>
       return { interrupted, deadlineReached: deadline }
@@ -110,7 +119,7 @@ export const clusterMachine = setup({
   id: 'cluster',
   description: 'The cluster as its owner sees it',
   options: { maxIterations: 1000 },
-  context: () => ({ sentinel: null, interrupted: 0, deadlineReached: false, error: null }),
+  context: () => ({ sentinel: null, report: null, interrupted: 0, deadlineReached: false, error: null }),
   initial: 'idle',
   on: {
     'process.spawned': { actions: 'noteSentinel' },
@@ -143,20 +152,22 @@ export const clusterMachine = setup({
         forking: {
           description: 'The sentinel starts its processes',
           entry: [
+            spawnChild('bus', { id: 'bus' }),
             spawnChild('sentinel', { id: 'sentinel' }),
             { type: 'announce', params: { event: 'cluster.starting' } },
           ],
-          on: { ...ENDS, 'sentinel.running': '#cluster.running' },
+          on: { ...ENDS, ...REPORTS, 'sentinel.running': '#cluster.running' },
         },
       },
     },
     running: {
       description: 'Tasks are taken and run',
       tags: 'running',
-      entry: { type: 'announce', params: { event: 'cluster.running' } },
+      entry: [{ type: 'announce', params: { event: 'cluster.running' } }, 'publishStat'],
       invoke: { src: 'emptiness', onDone: 'stopping' },
       on: {
         ...ENDS,
+        ...REPORTS,
         'cluster.scale': { actions: 'orderScale' },
         'cluster.reload': { actions: 'orderReload' },
         'sentinel.scaled': {
@@ -192,8 +203,9 @@ export const clusterMachine = setup({
     stopping: {
       description: 'The sentinel carries out the stop procedure',
       tags: 'stopping',
-      entry: [{ type: 'announce', params: { event: 'cluster.stopping' } }, 'orderStop'],
+      entry: [{ type: 'announce', params: { event: 'cluster.stopping' } }, 'orderStop', 'publishStat'],
       on: {
+        ...REPORTS,
         'cluster.abort': { actions: 'orderAbort' },
         'cluster.kill': { actions: 'orderKill' },
         'events.wanted': { actions: 'passOrder' },

@@ -1,4 +1,5 @@
 /** The machines of a cluster, to be read, drawn, tested, or run in an actor system of your own by `.provide()`. */
+export * from './bus.ts'
 export * from './child.ts'
 export * from './cluster.ts'
 export * from './monitor.ts'

@@ -54,6 +54,54 @@ export interface RunningTask {
   readonly overran: boolean
 }
 
+/** What a role counts: `counters` only grow, and outlive their process in the cluster's sums; `gauges` are of this moment. */
+export interface Measures {
+  readonly counters?: Readonly<Record<string, number>>
+  readonly gauges?: Readonly<Record<string, number>>
+}
+
+/** What a process says of itself once a guard cycle. Like a log record it may get lost. */
+export interface Vitals extends Measures {
+  /** Milliseconds since the epoch. */
+  readonly at: number
+  readonly pid: number
+  /** Where its machine is: `running.idle`. */
+  readonly state: string
+  /** Resident memory in bytes. */
+  readonly rss: number
+  /** The share of one processor that it used since it spoke last. */
+  readonly cpu: number
+  /** Milliseconds by which its event loop came late to say this. */
+  readonly delay: number
+}
+
+/** What a worker runs now. */
+export type CurrentTask = Pick<RunningTask, 'taskId' | 'run' | 'attempt' | 'name' | 'func' | 'startedAt'>
+
+/** What is seen of a process from outside: what it said last, its memory, and its timer board, also while it is blocked. */
+export interface Observed extends Vitals {
+  readonly tasks: readonly CurrentTask[]
+}
+
+/** One supervised process in a cluster's stat. What nobody knows yet, or any more, is null. */
+export interface ProcessStat {
+  /** The slot, the same over all incarnations: `pusher`, `worker-3`. */
+  readonly id: string
+  readonly role: Role | 'sentinel'
+  readonly name: string
+  readonly pid: number | null
+  /** Where its machine is; `starting` or `down` where it cannot tell. */
+  readonly state: string
+  readonly rss: number | null
+  readonly cpu: number | null
+  readonly delay: number | null
+  /** When it spoke last: milliseconds since the epoch. A blocked process stays silent. */
+  readonly heardAt: number | null
+  readonly tasks: readonly CurrentTask[]
+  readonly counters: Readonly<Record<string, number>>
+  readonly gauges: Readonly<Record<string, number>>
+}
+
 /** Why a worker's process ended. */
 export type Cause = 'crashed' | 'timedOut' | 'shutdown'
 
@@ -172,6 +220,16 @@ export type SentinelReport =
   | { readonly type: 'sentinel.scaled'; readonly workers: number }
   /** Every worker has been replaced, or the first replacement could not start: then the old ones go on. */
   | { readonly type: 'sentinel.reloaded'; readonly workers: number; readonly error?: ReportedError }
+  /** What everything that the sentinel guards does: once a guard cycle while it changes, every two seconds while not. */
+  | {
+      readonly type: 'sentinel.reported'
+      readonly processes: readonly ProcessStat[]
+      readonly reincarnations: number
+      /** How many workers there should be. */
+      readonly workers: number
+      /** Sums over all processes, the dead ones included. */
+      readonly counters: Readonly<Record<string, number>>
+    }
   /** The sentinel's process ends after this. `interrupted` names the runs that did not finish. */
   | { readonly type: 'sentinel.stopped'; readonly interrupted: number; readonly deadline: boolean }
   | { readonly type: 'sentinel.failed'; readonly error: ReportedError }

@@ -3,8 +3,10 @@ import { type ChildInput, type ChildReport, childMachine } from './child.ts'
 import {
   type Cause,
   type MonitorReport,
+  type Observed,
   type OrphanedReport,
   type PeerListening,
+  type ProcessStat,
   type PusherReport,
   type ReportedError,
   type Role,
@@ -32,6 +34,7 @@ interface Slot {
   /** `leaving`: told to leave for good; until it is gone it holds what it has. */
   readonly state: 'starting' | 'up' | 'leaving' | 'down'
   readonly name: string
+  readonly pid: number | null
   readonly socket: string | null
 }
 
@@ -62,8 +65,16 @@ export type SentinelEvent =
   | MonitorReport
   | OrphanedReport
   | { readonly type: 'worker.overran'; readonly worker: string }
+  | ProcessesObserved
   | { readonly type: 'death.forgotten' }
   | { readonly type: 'services.answered' }
+
+/** Once a guard cycle: what is seen of the processes, by their names, and the sums of what they counted. */
+export interface ProcessesObserved {
+  readonly type: 'processes.observed'
+  readonly processes: Readonly<Record<string, Observed>>
+  readonly counters: Readonly<Record<string, number>>
+}
 
 type Died = Extract<ChildReport, { type: 'child.died' }>
 type Up = Extract<ChildReport, { type: 'child.up' }>
@@ -92,7 +103,7 @@ function workerId(number: number): string {
   return `worker-${number}`
 }
 
-const STARTING: Omit<Slot, 'role'> = { state: 'starting', name: '', socket: null }
+const STARTING: Omit<Slot, 'role'> = { state: 'starting', name: '', pid: null, socket: null }
 
 const idsOf = (context: SentinelContext, role: Role): string[] =>
   Object.keys(context.slots).filter((id) => context.slots[id]?.role === role)
@@ -150,6 +161,36 @@ function listensTo(role: Role | undefined, peer: Role | undefined): boolean {
     (role === 'worker' && (peer === 'pusher' || peer === 'monitor')) ||
     (role === 'monitor' && peer === 'pusher')
   )
+}
+
+/** What the sentinel knows of each slot, completed by what was seen of its process. */
+export function processStats(
+  { slots }: Pick<SentinelContext, 'slots'>,
+  seen: ProcessesObserved['processes'],
+): ProcessStat[] {
+  return Object.entries(slots).map(([id, { role, state, name, pid }]) => {
+    const isAlive = state === 'up' || state === 'leaving'
+    const known = { id, role, name, pid, state: isAlive ? 'running' : state }
+    return processStat(known, isAlive ? seen[name] : undefined)
+  })
+}
+
+/** A process in a stat: what is known of it, completed by what was seen of it. */
+export function processStat(
+  known: Pick<ProcessStat, 'id' | 'role' | 'name' | 'pid' | 'state'>,
+  seen: Partial<Observed> | undefined,
+): ProcessStat {
+  return {
+    ...known,
+    state: seen?.state ?? known.state,
+    rss: seen?.rss ?? null,
+    cpu: seen?.cpu ?? null,
+    delay: seen?.delay ?? null,
+    heardAt: seen?.at ?? null,
+    tasks: seen?.tasks ?? [],
+    counters: seen?.counters ?? {},
+    gauges: seen?.gauges ?? {},
+  }
 }
 
 /** What ends the starting and the running of a sentinel. */
@@ -225,7 +266,7 @@ function dismiss(ids: readonly string[], context: SentinelContext, enqueue: Enqu
 
 /**
  * Starts, guards, reincarnates and stops the processes of a cluster.
- * Provide `pingServices`, `child` (a childMachine with its process), `timerBoard` and the action `announce`.
+ * Provide `pingServices`, `child` (a childMachine with its process), `timerBoard`, `observer` and the action `announce`.
  */
 export const sentinelMachine = setup({
   types: {} as {
@@ -239,6 +280,8 @@ export const sentinelMachine = setup({
     pingServices: fromPromise<void>(async () => {}),
     child: childMachine,
     timerBoard: fromCallback<{ type: string }>(() => {}),
+    /** Reports `processes.observed` once a guard cycle. */
+    observer: fromCallback<{ type: string }>(() => {}),
   },
   actions: {
     /** Says what happened to whoever reads the log. */
@@ -273,11 +316,12 @@ export const sentinelMachine = setup({
     }),
     watchTimers: enqueueActions(({ enqueue }) => {
       enqueue.spawnChild('timerBoard', { id: 'timerBoard' })
+      enqueue.spawnChild('observer', { id: 'observer' })
     }),
     noteUp: assign({
       slots: ({ context, event }) => {
-        const { id, name, socket } = event as Up
-        return withSlot(context, id, { state: 'up', name, socket })
+        const { id, name, pid, socket } = event as Up
+        return withSlot(context, id, { state: 'up', name, pid, socket })
       },
     }),
     introduce: enqueueActions(({ context, event, enqueue }) => {
@@ -295,7 +339,8 @@ export const sentinelMachine = setup({
       enqueue.sendTo('pusher', { type: 'child.order', order })
     }),
     noteDown: assign({
-      slots: ({ context, event }) => withSlot(context, (event as Died).id, { state: 'down', socket: null }),
+      slots: ({ context, event }) =>
+        withSlot(context, (event as Died).id, { state: 'down', pid: null, socket: null }),
     }),
     noteGone: assign({ slots: ({ context, event }) => withoutSlot(context, (event as Died).id) }),
     /** A child that has ended stays among the children until it is let go. */
@@ -361,6 +406,16 @@ export const sentinelMachine = setup({
     }),
     noteRestartsSpent: assign({
       error: ({ context, event }) => restartsSpent(context, event as Died),
+    }),
+    reportProcesses: emit(({ context, event }) => {
+      const { processes, counters } = event as ProcessesObserved
+      return {
+        type: 'sentinel.reported',
+        processes: processStats(context, processes),
+        reincarnations: context.reincarnations,
+        workers: context.workers,
+        counters,
+      } as const
     }),
     reportPaused: emit({ type: 'sentinel.paused' } as const),
     reportResumed: emit({ type: 'sentinel.resumed' } as const),
@@ -450,6 +505,7 @@ export const sentinelMachine = setup({
     'worker.drained': { actions: 'noteDrained' },
     'worker.overran': { actions: 'killOverdue' },
     'tasks.interrupted': { actions: 'countInterrupted' },
+    'processes.observed': { actions: 'reportProcesses' },
     'death.forgotten': { actions: 'forgetDeath' },
     'events.wanted': { actions: 'passToAll' },
     'process.orphaned': {

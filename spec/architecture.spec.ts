@@ -8,10 +8,10 @@ const ROOT = join(import.meta.dirname, '..')
 const LAYERS = [
   ['cli', 'testing'],
   ['index'],
-  ['cluster', 'inspection'],
+  ['cluster', 'bus', 'orders', 'inspection'],
   ['roles', 'process'],
-  ['client', 'dead', 'connection', 'tasks', 'stat'],
-  ['brokers', 'stores', 'package'],
+  ['client', 'dead', 'connection', 'tasks', 'stat', 'control'],
+  ['brokers', 'stores', 'package', 'envelope'],
   [
     'config',
     'config-file',

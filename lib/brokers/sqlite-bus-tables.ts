@@ -14,7 +14,7 @@ export interface Recipient {
 }
 
 /** Milliseconds that a mailbox is listed without a sign of life. */
-const MAILBOX_LIFE = 5_000
+const MAILBOX_LIFE = 7_000
 /** A time that lies further ahead than this was written before the clock was set back; it counts as past. */
 const AHEAD = 1_000
 

@@ -8,8 +8,11 @@ import { BusTables, type Letter } from './sqlite-bus-tables.ts'
 /** Makes a doorbell of this process. */
 export type HangDoorbell = (name: string, onRing: () => void) => Promise<Doorbell>
 
-/** Milliseconds between two rounds: a mailbox shows a sign of life, and looks for letters whose ring got lost. */
-const ROUND = 1_000
+/**
+ * Milliseconds between two rounds, in which a mailbox shows a sign of life and looks for letters whose ring got lost. A
+ * cluster's is there for long and must cost next to nothing; who waits for an answer does not wait for long.
+ */
+const ROUND = { cluster: 2_000, asker: 250 } as const
 
 /** Stats and letters of one broker. No handle of it keeps the process, except while answers are waited for. */
 export class SqliteBus {
@@ -146,7 +149,10 @@ class Mailbox {
       await this.close()
       throw error
     }
-    this.#round = setInterval(() => void this.#goRound(), ROUND)
+    this.#round = setInterval(
+      () => void this.#goRound(),
+      this.#options.isCluster ? ROUND.cluster : ROUND.asker,
+    )
     this.#round.unref()
   }
 

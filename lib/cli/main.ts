@@ -2,6 +2,7 @@ import { type Command, program } from 'commander'
 import { EXIT, EXIT_MEANINGS, toErrorRecord } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
 import { addCheck } from './check.ts'
+import { addControl } from './control.ts'
 import { addDead } from './dead.ts'
 import { addDev } from './dev.ts'
 import { addEnqueue } from './enqueue.ts'
@@ -21,6 +22,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   addQueue,
   addDead,
   addInfo,
+  addControl,
   addCheck,
 ]
 

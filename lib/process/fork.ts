@@ -1,7 +1,13 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { type CallbackActorLogic, type EventObject, fromCallback } from 'xstate'
-import type { NodeSignal, ProcessOrder, ProcessReport, ReportedError } from '../../machines/protocol.ts'
+import type {
+  NodeSignal,
+  ProcessOrder,
+  ProcessReport,
+  ReportedError,
+  Vitals,
+} from '../../machines/protocol.ts'
 import { processName } from '../names.ts'
 
 /** What travels down to a child: first its input, then orders. */
@@ -13,6 +19,7 @@ export type Downward =
 export type Upward =
   | { readonly kind: 'event'; readonly event: EventObject }
   | { readonly kind: 'records'; readonly records: readonly unknown[] }
+  | { readonly kind: 'vitals'; readonly vitals: Vitals }
   | { readonly kind: 'error'; readonly error: ReportedError }
 
 export interface ProcessOptions<TInput = unknown> {
@@ -28,6 +35,8 @@ export interface ProcessOptions<TInput = unknown> {
   readonly killAfter?: number
   /** Called with each batch of log records that the child sends. */
   readonly onRecords?: (records: readonly unknown[]) => void
+  /** Called with the child's name and what it says of itself, as often as it was told to. */
+  readonly onVitals?: (name: string, vitals: Vitals) => void
 }
 
 /**
@@ -64,6 +73,7 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
     child.on('message', (message: Upward) => {
       if (message.kind === 'event') sendBack(message.event)
       else if (message.kind === 'records') options.onRecords?.(message.records)
+      else if (message.kind === 'vitals') options.onVitals?.(name, message.vitals)
       else failure = message.error
     })
     child.on('exit', (code, signal) => {

@@ -1,5 +1,6 @@
 import type { EventObject } from 'xstate'
 import type { EventsWanted } from '../../machines/protocol.ts'
+import { statCycle } from '../config.ts'
 import { createRecorder, type LogRecord, writeLines } from '../logger.ts'
 import type { RoleContext, RoleInput } from '../roles/role.ts'
 import { type Root, type ServedProcess, serveProcess } from './serve.ts'
@@ -18,6 +19,7 @@ serveProcess(async (served: ServedProcess) => {
     ...input,
     events,
     name: served.name,
+    measure: served.measure,
     record: (event, fields = {}) => recorder.record(event as never, fields as never),
   }
   const onOrder = (order: EventObject) => {
@@ -25,7 +27,12 @@ serveProcess(async (served: ServedProcess) => {
     events.splice(0, events.length, ...(order as EventsWanted).events)
     recorder.select({ events: new Set(events) })
   }
-  return { ...(await rootOf(context, served)), orphanGrace: orphanGrace(input), onOrder }
+  return {
+    ...(await rootOf(context, served)),
+    orphanGrace: orphanGrace(input),
+    vitalsCycle: statCycle(input.settings),
+    onOrder,
+  }
 })
 
 /** A sentinel outlives the children that it stops: the end of their grace is the beginning of its last stages. */

@@ -1,7 +1,9 @@
 import { flushCompileCache } from 'node:module'
-import { type AnyActorLogic, createActor, type EventObject } from 'xstate'
+import { type AnyActorLogic, type AnyActorRef, createActor, type EventObject } from 'xstate'
+import type { Measures, Vitals } from '../../machines/protocol.ts'
 import { toErrorRecord } from '../errors.ts'
 import type { Downward, Upward } from './fork.ts'
+import { Pulse } from './vitals.ts'
 
 /** What a child knows of itself when its logic is made. */
 export interface ServedProcess {
@@ -12,6 +14,8 @@ export interface ServedProcess {
   readonly input: unknown
   /** Sends a log record to the parent, in one message a turn; dropped and counted when the channel is full. */
   readonly record: (record: unknown) => void
+  /** Says what else belongs to this process's vitals. What it returns is to be called whenever that may have changed. */
+  readonly measure: (measures: () => Measures) => () => void
 }
 
 /** A root actor: its logic and, where the parent's input is not it, its input. */
@@ -24,6 +28,8 @@ export interface Root {
   readonly onOrder?: (order: EventObject) => void
   /** Takes the log records that no parent is left to take; where it is absent they are dropped. */
   readonly onOrphanRecords?: (records: readonly unknown[]) => void
+  /** Milliseconds between two times that the process tells its vitals at the least; absent: never. */
+  readonly vitalsCycle?: number
 }
 
 const channel = {
@@ -72,20 +78,41 @@ async function begin(
   logic: Parameters<typeof serveProcess>[0],
   { name, input }: Extract<Downward, { kind: 'init' }>,
 ): Promise<Begun> {
+  let measures: () => Measures = () => ({})
+  let pulse: Pulse | undefined
+  const measure = (given: () => Measures) => {
+    measures = given
+    return () => pulse?.stir()
+  }
   const root: Root =
-    typeof logic === 'function' ? await logic({ name, pid: process.pid, input, record }) : { logic, input }
+    typeof logic === 'function'
+      ? await logic({ name, pid: process.pid, input, record, measure })
+      : { logic, input }
   const actor = createActor(root.logic, { input: 'input' in root ? root.input : input, id: name })
   actor.on('*', (event) => report({ kind: 'event', event }))
   // Otherwise compiled code is kept at the exit only, and a process that is killed has none.
   actor.on('process.ready', () => setImmediate(flushCompileCache))
-  actor.subscribe({ error: fail, complete: () => void leave(0) })
+  actor.subscribe({ next: () => pulse?.stir(), error: fail, complete: () => void leave(0) })
   actor.start()
+  pulse = pulseOf(root, actor, () => measures())
   channel.takeOrphans = root.onOrphanRecords ?? channel.takeOrphans
   const deliver = (event: EventObject) => {
     root.onOrder?.(event)
     actor.send(event)
   }
   return { deliver, orphanGrace: root.orphanGrace }
+}
+
+/** Its first beat is now, so that a process which blocks while it loads is known too. */
+function pulseOf(
+  { vitalsCycle: cycle }: Root,
+  actor: AnyActorRef,
+  measures: () => Measures,
+): Pulse | undefined {
+  if (cycle === undefined) return undefined
+  const pulse = new Pulse({ cycle, snapshot: () => actor.getSnapshot(), measures, tell: tellVitals })
+  pulse.beat()
+  return pulse
 }
 
 function fail(error: unknown): void {
@@ -97,6 +124,13 @@ function fail(error: unknown): void {
 function report(message: Upward): void {
   flushRecords()
   if (process.connected) process.send?.(message)
+}
+
+/** Vitals that find the channel full are left out: the next ones say more. */
+function tellVitals(vitals: Vitals): void {
+  if (channel.full || !process.connected) return
+  const room = process.send?.({ kind: 'vitals', vitals } satisfies Upward, () => reopen())
+  if (room === false) channel.full = true
 }
 
 function record(entry: unknown): void {

@@ -1,3 +1,4 @@
+import type { Measures } from '../../machines/protocol.ts'
 import type { DispatcherReport } from '../../machines/pusher.ts'
 import type { Delivery, Package, Receipt, Settlement } from '../brokers/broker.ts'
 import { type OpenedPackage, sealPackage } from '../package.ts'
@@ -85,6 +86,10 @@ export class Dispatcher {
   /** Runs that may go on at the same time. */
   get slots(): number {
     return this.#seats.size * this.#options.concurrency
+  }
+
+  get measures(): Measures {
+    return { gauges: { held: this.#held.size, waiting: this.#waiting.length } }
   }
 
   // ---- the broker's side

@@ -29,6 +29,7 @@ export function monitor(role: RoleContext) {
     encodeFailure: (message) => encodeError({ name: 'Error', message }),
   })
 
+  const stir = role.measure(() => outcomes.measures)
   return monitorMachine.provide({
     actions: {
       announce: (_, { event, ...fields }) =>
@@ -46,7 +47,7 @@ export function monitor(role: RoleContext) {
         receive((order) => obey(outcomes, order))
         const path = socketPath(role.directory, `m${process.pid}`)
         const server = listen<WorkerToMonitor, MonitorToWorker>(path, (socket) =>
-          receiveFrom(outcomes, socket),
+          receiveFrom(outcomes, socket, stir),
         )
         void server.then(() => sendBack({ type: 'outcomes.listening', socket: path }))
         return () => void server.then((open) => open.destroy())
@@ -89,9 +90,14 @@ async function attach(outcomes: Outcomes, path: string): Promise<void> {
   outcomes.attend((message) => socket.send(message))
 }
 
-function receiveFrom(outcomes: Outcomes, socket: FrameSocket<WorkerToMonitor, MonitorToWorker>): void {
+function receiveFrom(
+  outcomes: Outcomes,
+  socket: FrameSocket<WorkerToMonitor, MonitorToWorker>,
+  stir: () => void,
+): void {
   let worker: string | undefined
   socket.onMessage((message) => {
+    stir()
     if (message.kind === 'hello') {
       worker = message.worker
       outcomes.welcome(worker, (reply) => socket.send(reply))

@@ -1,5 +1,5 @@
 import type { OutcomesReport } from '../../machines/monitor.ts'
-import type { Testament } from '../../machines/protocol.ts'
+import type { Measures, Testament } from '../../machines/protocol.ts'
 import { OutcomeRefusedError } from '../errors.ts'
 import type { TaskHeader } from '../package.ts'
 import type { Outcome, Store } from '../stores/store.ts'
@@ -49,6 +49,8 @@ export class Outcomes {
   readonly #left = new Map<string, readonly Job[]>()
   /** Dead workers whose runs have a case that is not saved yet. */
   readonly #mourned = new Map<string, readonly RunKey[]>()
+  /** What became of the runs that were saved or requeued here. */
+  readonly #counters = { succeeded: 0, failed: 0, retried: 0, deadLettered: 0, interrupted: 0 }
   #unsaved: Case[] = []
   /** Redelivered runs that the pusher asks about, until they are answered. */
   #asked: TaskHeader[] = []
@@ -62,6 +64,13 @@ export class Outcomes {
 
   constructor(options: OutcomesOptions) {
     this.#options = options
+  }
+
+  get measures(): Measures {
+    return {
+      counters: { ...this.#counters },
+      gauges: { unsaved: this.#unsaved.length, unsettled: this.#cases.size },
+    }
   }
 
   // ---- workers
@@ -218,6 +227,7 @@ export class Outcomes {
     this.#saving = false
     for (const one of batch) {
       one.saved = true
+      this.#count(one)
       this.#say(one)
     }
     this.#pusher?.({ kind: 'verdicts', verdicts: batch.map(({ verdict }) => verdict) })
@@ -245,6 +255,14 @@ export class Outcomes {
     }
     for (const [worker, mine] of released) this.#workers.get(worker)?.({ kind: 'released', keys: mine })
     this.#look()
+  }
+
+  #count({ ended, verdict }: Case): void {
+    if (ended.interrupted) this.#counters.interrupted += 1
+    else if (ended.success) this.#counters.succeeded += 1
+    else this.#counters.failed += 1
+    if (verdict.fate === 'retry') this.#counters.retried += 1
+    if (verdict.fate === 'deadLetter') this.#counters.deadLettered += 1
   }
 
   #say({ ended, verdict }: Case): void {
@@ -352,6 +370,7 @@ export class Outcomes {
         worker,
       }
       this.#cases.set(key, one)
+      this.#count(one)
       this.#say(one)
       this.#pusher?.({ kind: 'verdicts', verdicts: [one.verdict] })
     }

@@ -35,9 +35,14 @@ export function pusher(role: RoleContext) {
     refused: (reason) => record('package.refused', { reason }),
   })
 
+  const stir = role.measure(() => dispatcher.measures)
+
   const intake = new Intake({
     queue: settings.name,
-    onDeliveries: (deliveries) => dispatcher.take(deliveries),
+    onDeliveries: (deliveries) => {
+      dispatcher.take(deliveries)
+      stir()
+    },
     onLost: (error) => {
       // It is made anew, so that nothing stays held there under receipts that are void here.
       const lost = broker
@@ -49,6 +54,7 @@ export function pusher(role: RoleContext) {
   })
 
   const followWork = () => {
+    stir()
     if (prefetch.follow(dispatcher.window.runTime, dispatcher.slots, performance.now()))
       intake.setPrefetch(prefetch.current)
   }

@@ -1,4 +1,4 @@
-import type { Role } from '../../machines/protocol.ts'
+import type { Measures, Role } from '../../machines/protocol.ts'
 import type { Settings } from '../config.ts'
 
 /** What a forked process of a cluster is told before anything else. Settings and secrets travel nowhere but here. */
@@ -18,4 +18,6 @@ export interface RoleContext extends RoleInput {
   /** `Process-` and 32 hex digits. */
   readonly name: string
   readonly record: (event: string, fields?: Record<string, unknown>) => void
+  /** Says what this role counts, to be told with the vitals of its process. Returns how to say that it has changed. */
+  readonly measure: (measures: () => Measures) => () => void
 }

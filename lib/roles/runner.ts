@@ -1,3 +1,4 @@
+import type { Measures } from '../../machines/protocol.ts'
 import type { RunnerReport } from '../../machines/worker.ts'
 import type { Settings } from '../config.ts'
 import type { BoardWriter } from '../process/board.ts'
@@ -53,6 +54,13 @@ export class Runner {
   constructor(options: RunnerOptions) {
     this.#options = options
     this.#freeSlots = Array.from({ length: options.concurrency }, (_, slot) => slot)
+  }
+
+  get measures(): Measures {
+    return {
+      counters: { runs: this.#done },
+      gauges: { running: this.#running.size, waiting: this.#waiting.length, kept: this.#kept.size },
+    }
   }
 
   // ---- peers

@@ -1,14 +1,14 @@
-import { readdir, rm } from 'node:fs/promises'
 import { fromCallback, fromPromise } from 'xstate'
 import { childMachine, type IncarnationInput } from '../../machines/child.ts'
 import type { RunningTask } from '../../machines/protocol.ts'
 import { type SentinelInput, sentinelMachine } from '../../machines/sentinel.ts'
 import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
-import { TIMEOUT_GRACE } from '../config.ts'
-import { FrameError } from '../errors.ts'
-import { boardPath, openBoard, type RunningRecord } from '../process/board.ts'
+import { statCycle, TIMEOUT_GRACE } from '../config.ts'
+import type { RunningRecord } from '../process/board.ts'
 import { fromProcess } from '../process/fork.ts'
 import { createStore, storeOptionsOf } from '../stores/index.ts'
+import { Boards } from './boards.ts'
+import { Observer } from './observer.ts'
 import type { RoleContext, RoleInput } from './role.ts'
 
 /** How often the timer boards are read at the least. Milliseconds. */
@@ -20,6 +20,8 @@ const LONGEST_CYCLE = 250
  */
 export function sentinel(role: RoleContext, entry: string, relay: (records: readonly unknown[]) => void) {
   const { settings, directory, cluster, events, record } = role
+  const boards = new Boards(directory)
+  const observer = new Observer((worker) => boards.seen(worker))
   return sentinelMachine.provide({
     actions: {
       announce: (_, { event, ...fields }) =>
@@ -32,18 +34,28 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
           process: fromProcess<{ type: string }, IncarnationInput>({
             module: entry,
             onRecords: relay,
+            onVitals: (name, vitals) => observer.hear(name, vitals),
             childInput: (input): RoleInput => ({ role: input.role, settings, directory, cluster, events }),
           }),
-          lastWords: fromPromise(async ({ input }) =>
-            input.role === 'worker' ? lastWords(directory, input.name) : [],
-          ),
+          lastWords: fromPromise(async ({ input }) => {
+            observer.bury(input.name)
+            return input.role === 'worker' ? boards.take(input.name).map(lastWord) : []
+          }),
         },
       }),
       timerBoard: fromCallback<{ type: string }>(({ sendBack }) => {
-        const look = async () => {
-          for (const worker of await overdueWorkers(directory)) sendBack({ type: 'worker.overran', worker })
+        const look = () => {
+          for (const worker of overdueWorkers(boards.look())) sendBack({ type: 'worker.overran', worker })
         }
-        const timer = setInterval(() => void look(), Math.min(settings.guardCycle * 1000, LONGEST_CYCLE))
+        const timer = setInterval(look, Math.min(settings.guardCycle * 1000, LONGEST_CYCLE))
+        return () => clearInterval(timer)
+      }),
+      observer: fromCallback<{ type: string }>(({ sendBack }) => {
+        const look = () => {
+          const observed = observer.look()
+          if (observed) sendBack(observed)
+        }
+        const timer = setInterval(look, statCycle(settings))
         return () => clearInterval(timer)
       }),
     },
@@ -70,51 +82,19 @@ async function pingServices({ settings }: RoleContext): Promise<void> {
   }
 }
 
-/** None where another cluster has swept the directory of one that it knows dead, while we end what that one left. */
-async function filesOf(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
-}
-
-async function overdueWorkers(directory: string): Promise<string[]> {
-  const boards = (await filesOf(directory)).filter((file) => file.endsWith('.board'))
-  const workers = boards.map((file) => file.slice(0, -'.board'.length))
+function overdueWorkers(boards: ReadonlyMap<string, readonly RunningRecord[]>): string[] {
   const latest = process.hrtime.bigint() - BigInt(TIMEOUT_GRACE * 1e9)
-  return workers.filter((worker) => readBoard(directory, worker).some((task) => isOverdue(task, latest)))
+  return [...boards]
+    .filter(([, tasks]) => tasks.some((task) => isOverdue(task, latest)))
+    .map(([worker]) => worker)
 }
 
-/** What a dead worker was running. Its board is read once more and then removed: it belongs to one incarnation. */
-async function lastWords(directory: string, worker: string): Promise<RunningTask[]> {
-  const running = readBoard(directory, worker).map((record): RunningTask => {
-    const { slot: _slot, startedNs: _startedNs, deadline: _deadline, ...task } = record
-    return { ...task, overran: isOverdue(record) }
-  })
-  await rm(boardPath(directory, worker), { force: true })
-  return running
+/** What a dead worker was running. */
+function lastWord(record: RunningRecord): RunningTask {
+  const { slot: _slot, startedNs: _startedNs, deadline: _deadline, ...task } = record
+  return { ...task, overran: isOverdue(record) }
 }
 
 function isOverdue({ deadline }: RunningRecord, now = process.hrtime.bigint()): boolean {
   return deadline !== 0n && now >= deadline
-}
-
-/**
- * A worker that died before it had a board ran nothing. Of a damaged board nothing is believed either: what the worker
- * had then counts as never started and is handed on, which is better than to fall with it.
- */
-function readBoard(directory: string, worker: string): RunningRecord[] {
-  try {
-    const board = openBoard(boardPath(directory, worker))
-    try {
-      return board.read()
-    } finally {
-      board.close()
-    }
-  } catch (error) {
-    if (error instanceof FrameError || (error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
 }

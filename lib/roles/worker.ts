@@ -32,6 +32,7 @@ export function worker(role: RoleContext) {
           ...{ timeout: settings.timeout, packing: settings },
           report: (event: RunnerReport) => sendBack(event),
         })
+        role.measure(() => runner.measures)
         receive((order) => {
           if (order.type === 'peer.listening') void meet(runner, order)
           else if (order.type === 'runner.finish') runner.finish()

@@ -67,6 +67,7 @@ const subjects: readonly Subject[] = [
       'worker.overran': [{ worker: 'worker-1' }],
       'sentinel.scale': [{ workers: 1 }, { workers: 2 }],
       'tasks.interrupted': [{ count: 1 }],
+      'processes.observed': [{ processes: {}, counters: {} }],
     },
     stops: ['sentinel.stop', 'sentinel.abort', 'sentinel.kill', 'process.orphaned'],
     decides: ({ slots, due, pusherDrained, recentDeaths, error }: SentinelContext) => [

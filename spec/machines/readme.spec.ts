@@ -4,6 +4,7 @@ import { expect } from 'chai'
 import type { AnyStateMachine, AnyStateNode } from 'xstate'
 import { getStateNodes } from 'xstate/graph'
 import {
+  busMachine,
   childMachine,
   clusterMachine,
   monitorMachine,
@@ -20,6 +21,7 @@ const protocol = readFileSync(join(folder, 'protocol.ts'), 'utf8')
 const machines: readonly AnyStateMachine[] = [
   ...[clusterMachine, sentinelMachine, childMachine, pusherMachine, workerMachine, monitorMachine],
   schedulerMachine,
+  busMachine,
 ]
 const machineNamed = (name: string) => machines.find(({ id }) => id === name)
 
@@ -188,7 +190,7 @@ describe('the README’s pictures', () => {
       ['sentinel', 0],
       ...['pusher', 'worker', 'monitor', 'scheduler'].map((role) => [role, 3]),
     ])
-    const roles = machines.map(({ id }) => id).filter((id) => id !== 'child')
+    const roles = machines.map(({ id }) => id).filter((id) => id !== 'child' && id !== 'bus')
     expect(drawn.map(([, name]) => name?.toLowerCase())).to.have.members(roles)
   })
 

@@ -1,0 +1,121 @@
+/** Orders to clusters over the bus, from both ends: who gives them, and the checks of who gets them. */
+import { randomUUID } from 'node:crypto'
+import { type Client, defaultClient } from './client.ts'
+import { FRESH, openEnvelope, sealEnvelope, type Timed } from './envelope.ts'
+import { type ErrorRecord, SignatureError } from './errors.ts'
+import type { Signer } from './signing.ts'
+import { Stat } from './stat.ts'
+
+/** An order as it travels. */
+export interface Order extends Timed {
+  /** Told apart from all others; a cluster obeys it once. */
+  readonly id: string
+  /** The cluster that is meant; null: every one. */
+  readonly to: string | null
+  readonly order: string
+  readonly args: readonly unknown[]
+}
+
+/** What a cluster answers to an order. */
+export interface Answer extends Timed {
+  /** The order's. */
+  readonly id: string
+  readonly clusterId: string
+  /** The cluster's four words. */
+  readonly name: string
+  /** What it did, or has to say. */
+  readonly result?: unknown
+  /** Why it did nothing. */
+  readonly error?: ErrorRecord
+}
+
+export interface ControlOptions {
+  /** The id of the cluster that is meant; every one of the broker where it is absent. */
+  readonly cluster?: string
+  readonly args?: readonly unknown[]
+  /** Milliseconds to wait for answers; 5,000 by default. */
+  readonly patience?: number
+  /** The default client where it is absent. */
+  readonly client?: Client
+}
+
+/**
+ * Gives an order to a cluster, or to all of them, and collects what they answer: until every one that is listed has, or
+ * the patience is over.
+ *
+ * @example
+ * for (const { name, result } of await control('ping')) console.log(name, result)
+ */
+export async function control(order: string, options: ControlOptions = {}): Promise<Answer[]> {
+  const { cluster, args = [], patience = 5_000, client = defaultClient() } = options
+  const awaited = new Set(cluster === undefined ? (await Stat.getAll({ client })).map(idOf) : [cluster])
+  const sent: Order = { id: randomUUID(), at: Date.now(), to: cluster ?? null, order, args }
+  const answers = new Map<string, Answer>()
+  await client.atBroker((broker, { signer }) =>
+    broker.control({
+      to: sent.to,
+      body: sealEnvelope('order', sent, signer),
+      patience,
+      onAnswer: (body) => {
+        const answer = readAnswer(body, sent, signer)
+        if (answer) answers.set(answer.clusterId, answer)
+        return [...awaited].every((id) => answers.has(id))
+      },
+    }),
+  )
+  return [...answers.values()]
+}
+
+/** Signs a cluster's answer. */
+export function sealAnswer(answer: Answer, signer: Signer): string {
+  return sealEnvelope('answer', answer, signer)
+}
+
+/** Lets through only orders of ours to this cluster, fresh ones, and each once. */
+export class OrderGate {
+  readonly #clusterId: string
+  readonly #signer: Signer
+  readonly #openedAt = Date.now()
+  /** Id → when it was given, of orders that are fresh enough to be sent again. Only signed ones come in here. */
+  readonly #obeyed = new Map<string, number>()
+
+  constructor(clusterId: string, signer: Signer) {
+    this.#clusterId = clusterId
+    this.#signer = signer
+  }
+
+  /** @throws {SignatureError} with the reason to refuse it */
+  admit(body: string): Order {
+    const order = openEnvelope<Order>('order', body, this.#signer)
+    if (order.to !== null && order.to !== this.#clusterId)
+      throw refused(order, `it is meant for the cluster ${order.to}`)
+    // An order to all that a former cluster obeyed must not be repeated to its successor.
+    if (order.at < this.#openedAt) throw refused(order, 'it was given before this cluster listened')
+    if (this.#obeyed.has(order.id)) throw refused(order, 'it was obeyed before')
+    this.#remember(order)
+    return order
+  }
+
+  #remember({ id, at }: Order): void {
+    for (const [old, given] of this.#obeyed) if (given < Date.now() - FRESH) this.#obeyed.delete(old)
+    this.#obeyed.set(id, at)
+  }
+}
+
+const idOf = ({ clusterId }: Stat): string => clusterId
+
+/** Undefined for what is no answer to this order: anybody who reaches the broker can send something. */
+function readAnswer(body: string, { id, to }: Order, signer: Signer): Answer | undefined {
+  try {
+    const answer = openEnvelope<Answer>('answer', body, signer)
+    return answer.id === id && (to === null || answer.clusterId === to) ? answer : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function refused({ order, id }: Order, reason: string): SignatureError {
+  return new SignatureError(
+    `Expected an order that this cluster has not seen, got "${order}" (${id}): ${reason}. It was sent again by somebody, or is late.`,
+  )
+}
