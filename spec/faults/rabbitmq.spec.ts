@@ -12,6 +12,21 @@ import { Wire } from './wire.ts'
 
 const TASKS = [join(import.meta.dirname, '..', 'stories', 'fixtures', 'tasks.mjs')]
 
+const KILLS = 5
+const TASKS_UNDER_FIRE = Number(process.env.FAULTS_TASKS ?? 2_000)
+const SEED = Number(process.env.FAULTS_SEED ?? Math.floor(Math.random() * 1e6))
+
+/** Numbers from 0 to 1 that are the same for the same seed: mulberry32. */
+function randomBy(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    const mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    const again = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((again ^ (again >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
 /** The queue of a cluster, as RabbitMQ knows it. */
 const queueOf = ({ name }: Options): string => `qcluster.queue.${name}`
 
@@ -80,6 +95,19 @@ describe('a cluster whose RabbitMQ fails', function () {
       await server.start()
     })
     expect(log).to.include.members(['lost', 'connected'])
+  })
+
+  it(`survives ${KILLS} kills at random moments (seed ${SEED})`, async () => {
+    await cluster.start()
+    const random = randomBy(SEED)
+    const moments = Array.from({ length: KILLS }, () => Math.floor(random() * TASKS_UNDER_FIRE))
+    await ledger(TASKS_UNDER_FIRE, async () => {
+      for (const moment of moments.toSorted((a, b) => a - b)) {
+        await eventually(async () => (await runs()).length >= moment, true)
+        await server.kill()
+        await server.start()
+      }
+    })
   })
 
   it('does not stop for a clean restart', async () => {
