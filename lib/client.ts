@@ -122,15 +122,20 @@ export class Client {
   async close(): Promise<void> {
     this.#outcomes.dismiss()
     await this.#pending.settled()
+    // Connections do not keep the process, not even while they say goodbye to their server.
+    await this.#pending.hold(this.#disconnect())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #disconnect(): Promise<void> {
     try {
       await this.#outcomes.unwatch()
     } finally {
       await Promise.all([this.#broker.close(), this.#store.close()])
     }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
   }
 
   async #atBroker<T>(work: (broker: Broker, identity: Identity) => Promise<T>): Promise<T> {
