@@ -70,15 +70,10 @@ class RabbitmqBroker implements Broker {
   }
 
   async close(): Promise<void> {
-    const publisher = this.#publisher
-    this.#publisher = undefined
-    await this.#bus.close()
-    await Promise.all([...this.#consumers].map((consumer) => consumer.leave()))
-    await publisher?.idle()
-    const links = [this.#producing, this.#consuming]
-    this.#producing = undefined
-    this.#consuming = undefined
-    await Promise.all(links.map(closeLink))
+    // Our connections do not keep the process, and it is not to end before they have.
+    const alive = setInterval(() => {}, this.#timeout)
+    await this.#disconnect()
+    clearInterval(alive)
   }
 
   ping(): Promise<void> {
@@ -164,8 +159,21 @@ class RabbitmqBroker implements Broker {
     return this.#bus.control(request)
   }
 
-  onControl(options: ListenOptions): Promise<Listener> {
-    return this.#inTime(this.#bus.onControl(options))
+  async onControl(options: ListenOptions): Promise<Listener> {
+    const listener = await this.#inTime(this.#bus.onControl(options))
+    return { stop: () => this.#inTime(listener.stop()) }
+  }
+
+  async #disconnect(): Promise<void> {
+    const publisher = this.#publisher
+    this.#publisher = undefined
+    await this.#bus.close()
+    await Promise.all([...this.#consumers].map((consumer) => consumer.leave()))
+    await publisher?.idle()
+    const links = [this.#producing, this.#consuming]
+    this.#producing = undefined
+    this.#consuming = undefined
+    await Promise.all(links.map(closeLink))
   }
 
   #openPublisher(): Publisher {

@@ -12,8 +12,8 @@ import {
 /** What a command line gives, by the names of its flags in camel case. */
 export type Flags = Readonly<Record<string, unknown>>
 
-/** The options that tell a command which queue and which files are meant. */
-export const PLACE: readonly OptionName[] = ['name', 'dataDir']
+/** The options that tell a command which queue is meant, and where it is. */
+export const PLACE: readonly OptionName[] = ['name', 'dataDir', 'broker', 'store']
 
 /** Gives a command flags for options of the table, and `--config-file`. */
 export function addFlags(command: Command, names: readonly OptionName[] = PLACE): Command {

@@ -20,11 +20,13 @@ export interface Ran {
 /** An example that runs as a user runs it, in a folder of its own and with nothing of ours in its environment. */
 export class Example {
   readonly #file: string
+  readonly #environment: NodeJS.ProcessEnv
   #folder = ''
   #group: number | undefined
 
-  constructor(name: string, file = 'main.ts') {
+  constructor(name: string, file = 'main.ts', environment: NodeJS.ProcessEnv = {}) {
     this.#file = join(root, 'examples', name, file)
+    this.#environment = environment
   }
 
   /** The folder it runs in, made when it is first asked for. */
@@ -40,7 +42,7 @@ export class Example {
     // A group of its own: whatever it starts is found by it, also when its parent is gone.
     const child = spawn(process.execPath, [this.#file, ...args], {
       ...{ cwd: await this.folder(), detached: true, stdio: ['ignore', 'pipe', 'pipe'] },
-      env: { PATH: process.env.PATH, TMPDIR: tmpdir() },
+      env: { PATH: process.env.PATH, TMPDIR: tmpdir(), ...this.#environment },
     })
     this.#group = child.pid as number
     onStart?.(child.pid as number, child.stderr)
