@@ -102,7 +102,7 @@ describe('tasks in the custody of a cluster', function () {
       wait: 60_000,
       final: true,
     })
-    expect(record).to.include({ success: false, attempt: 1, fate: 'deadLetter' })
+    expect(record).to.include({ success: false, attempt: 1, final: true })
     expect(await stage.lines('ledger')).to.deep.equal(['died'])
   })
 
