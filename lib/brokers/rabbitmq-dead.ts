@@ -29,14 +29,16 @@ export async function reviewDeadLetters(
   replay: (sealed: Package) => Promise<void>,
 ): Promise<void> {
   const review = async (channel: Channel) => {
+    let kept = 0
     for (const message of await takeAll(channel, deadQueue(queue))) {
       const fate = judge(deadLetterOf(message, queue))
-      if (fate === 'keep') continue
-      if (fate !== 'remove') await replay(fate.replay)
-      channel.ack(message)
+      if (fate === 'keep') kept++
+      else {
+        if (fate !== 'remove') await replay(fate.replay)
+        channel.ack(message)
+      }
     }
-    // What is kept goes back; on a channel that is closed without this it would, too.
-    channel.nackAll(true)
+    await giveBack(channel, deadQueue(queue), kept)
     return []
   }
   await using(open, review).catch(noneWhereMissing)
@@ -45,8 +47,16 @@ export async function reviewDeadLetters(
 /** Takes all there is, and gives it back in the order in which it was. */
 async function browse(channel: Channel, name: string): Promise<Message[]> {
   const messages = await takeAll(channel, name)
-  channel.nackAll(true)
+  await giveBack(channel, name, messages.length)
   return messages
+}
+
+/** Gives back what is left, and waits until it can be seen: whoever looks next is not to find less than there is. */
+async function giveBack(channel: Channel, name: string, count: number): Promise<void> {
+  if (count === 0) return
+  channel.nackAll(true)
+  const deadline = performance.now() + QUIET
+  while ((await channel.checkQueue(name)).messageCount < count && performance.now() < deadline) {}
 }
 
 async function takeAll(channel: Channel, name: string): Promise<Message[]> {

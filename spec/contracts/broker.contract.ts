@@ -351,6 +351,8 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         const { consumer, deliveries } = await held('a', 'b', 'c')
         await consumer.settle(deliveries.map((delivery) => deadLetter(delivery)))
         await isEmpty()
+        // The replay is for the consumer that comes below.
+        await consumer.stop()
         const judged: string[] = []
         const again = packageOf('c', { run: 3 })
         await broker.reviewDeadLetters(queue, ({ taskId }) => {
