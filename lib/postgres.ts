@@ -3,7 +3,7 @@
  * No statement is named and no setting outlives its transaction, so a PgBouncer in transaction mode may stand between;
  * what is listened for does not come through one.
  */
-import type { Client, Pool, PoolClient } from 'pg'
+import type { Client, Pool, PoolClient, QueryResult } from 'pg'
 import { QclusterError, StoreError } from './errors.ts'
 
 export interface PostgresOptions {
@@ -41,14 +41,12 @@ export class PostgresDatabase {
 
   /** The rows that a statement returns; it is a transaction of its own. */
   async query<Row extends object>(sql: string, values: readonly unknown[] = []): Promise<Row[]> {
-    const pool = this.#connected()
-    return this.#explained(async () => (await pool.query<Row>(sql, [...values])).rows)
+    return (await this.#ask<Row>(sql, values)).rows
   }
 
   /** How many rows a statement changes. */
   async run(sql: string, values: readonly unknown[]): Promise<number> {
-    const pool = this.#connected()
-    return this.#explained(async () => (await pool.query(sql, [...values])).rowCount ?? 0)
+    return (await this.#ask(sql, values)).rowCount ?? 0
   }
 
   /** Does `work` in one transaction, alone among all who call this: they wait for one another. */
@@ -80,6 +78,22 @@ export class PostgresDatabase {
     return { stop }
   }
 
+  /**
+   * Asks again when its connection is gone: one that was cut while it was idle is noticed only when it is used, and there
+   * may be as many such as there are connections. So whatever is asked may be done twice.
+   */
+  async #ask<Row extends object>(sql: string, values: readonly unknown[]): Promise<QueryResult<Row>> {
+    const pool = this.#connected()
+    return this.#explained(async () => {
+      for (let others = CONNECTIONS; ; others -= 1)
+        try {
+          return await pool.query<Row>(sql, [...values])
+        } catch (error) {
+          if (others === 0 || !isCut(error as DriverError)) throw error
+        }
+    })
+  }
+
   get #config() {
     return {
       connectionString: this.#options.url,
@@ -87,12 +101,15 @@ export class PostgresDatabase {
       connectionTimeoutMillis: LONGEST_CONNECT,
       query_timeout: LONGEST_QUERY,
       keepAlive: true,
+      keepAliveInitialDelayMillis: QUIET,
     }
   }
 
   async #makePool(): Promise<Pool> {
     const { Pool } = (await import('pg')).default
-    const pool = this.#explainedNow(() => new Pool({ ...this.#config, max: 4, allowExitOnIdle: true }))
+    const pool = this.#explainedNow(
+      () => new Pool({ ...this.#config, max: CONNECTIONS, allowExitOnIdle: true }),
+    )
     // A connection that was lost while nobody used it: whoever is next gets another one.
     pool.on('error', () => {})
     return pool
@@ -167,9 +184,13 @@ export function toStorable(text: string): string {
   return text.toWellFormed().replaceAll('\0', '\u{fffd}')
 }
 
+/** Connections that one process has at most, beside the one that listens. */
+const CONNECTIONS = 4
 /** Milliseconds; longer than a server that is well ever needs. */
 const LONGEST_CONNECT = 10_000
 const LONGEST_QUERY = 30_000
+/** Milliseconds without a word after which the system looks whether the server is still there, instead of two hours. */
+const QUIET = 10_000
 /** Milliseconds between two attempts to listen again. */
 const PAUSE = 1_000
 
@@ -182,6 +203,9 @@ const LOCK = 0x71_63_6c_75
  */
 const AT_FAULT = new Set(['22', '23', '54'])
 
+/** A socket's, and PostgreSQL's "terminating connection" for whatever reason. */
+const CUT = new Set(['ECONNRESET', 'EPIPE', '57P01', '57P02', '57P05'])
+
 const HAS_SCHEMA = `select to_regclass('qcluster_schema') is not null as exists`
 const CREATE_SCHEMA = 'create table if not exists qcluster_schema (version integer not null)'
 const SELECT_VERSION = 'select max(version) as version from qcluster_schema'
@@ -189,6 +213,11 @@ const SET_VERSION = `
   with former as (delete from qcluster_schema) insert into qcluster_schema (version) values ($1)`
 
 type DriverError = Error & { readonly code?: string }
+
+/** The connection has ended, unlike a server that does not answer, or where nobody listens. */
+function isCut({ code, message }: DriverError): boolean {
+  return code === undefined ? message.startsWith('Connection terminated') : CUT.has(code)
+}
 
 async function transaction<T>(client: PoolClient, work: (ask: Ask) => Promise<T>): Promise<T> {
   await client.query('begin')

@@ -1,3 +1,4 @@
+import { PostgresServer, postgresPrograms } from '../../tools/services/postgres.ts'
 import { RabbitmqServer, rabbitmqScripts } from '../../tools/services/rabbitmq.ts'
 import { service } from '../services.ts'
 
@@ -8,6 +9,18 @@ export function ownServer(): { server: RabbitmqServer } {
     // Where none is installed, the script installs it, or says why it cannot.
     if (!rabbitmqScripts()) await service.call(this, 'rabbitmq')
     own.server = await RabbitmqServer.make()
+    await own.server.start()
+  })
+  after(() => own.server?.remove())
+  return own
+}
+
+/** The same of PostgreSQL. */
+export function ownPostgres(): { server: PostgresServer } {
+  const own = {} as { server: PostgresServer }
+  before(async function () {
+    if (!postgresPrograms()) await service.call(this, 'postgres')
+    own.server = await PostgresServer.make()
     await own.server.start()
   })
   after(() => own.server?.remove())

@@ -101,20 +101,34 @@ export class PostgresServer {
   }
 }
 
-/** Whether PostgreSQL takes connections at a port: it answers the question for TLS with one letter. */
+/** Whether PostgreSQL takes connections at a port; one that recovers from a kill answers, but takes none yet. */
 export async function isPostgresAt(port: number, host = '127.0.0.1'): Promise<boolean> {
   const socket = connect({ host, port })
   socket.setTimeout(2_000, () => socket.destroy(new Error('no answer')))
   try {
     await once(socket, 'connect')
-    socket.write(Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]))
+    socket.write(GREETING)
     const [data] = (await once(socket, 'data')) as [Buffer]
-    return data.length === 1 && 'NS'.includes(data.toString())
+    const answer = data.toString('latin1')
+    return answer.startsWith('R') || (answer.startsWith('E') && !answer.includes(NOT_YET))
   } catch {
     return false
   } finally {
     socket.destroy()
   }
+}
+
+/** A startup message of protocol 3.0; it is answered by what is asked to prove oneself, or by an error. */
+const GREETING = startupMessage('user\0postgres\0database\0postgres\0\0')
+/** The SQLSTATE of a server that is starting. */
+const NOT_YET = '57P03'
+
+function startupMessage(parameters: string): Buffer {
+  const message = Buffer.alloc(8 + parameters.length)
+  message.writeInt32BE(message.length, 0)
+  message.writeInt32BE(3 << 16, 4)
+  message.write(parameters, 8, 'latin1')
+  return message
 }
 
 function idsOf(user: string): { uid: number; gid: number } {
