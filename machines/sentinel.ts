@@ -1,12 +1,10 @@
 import { and, assign, emit, enqueueActions, fromCallback, fromPromise, raise, setup, stopChild } from 'xstate'
-import { type ChildInput, type ChildReport, childMachine } from './child.ts'
+import { type ChildReport, childMachine } from './child.ts'
 import {
   type Cause,
   type MonitorReport,
   type Observed,
   type OrphanedReport,
-  type PeerListening,
-  type ProcessStat,
   type PusherReport,
   type ReportedError,
   type Role,
@@ -15,6 +13,27 @@ import {
   type Testament,
   toReportedError,
 } from './protocol.ts'
+import {
+  type Died,
+  dismiss,
+  hire,
+  idsOf,
+  introductions,
+  isLiving,
+  isPeer,
+  isUnexplained,
+  isUp,
+  newest,
+  processStats,
+  type Slots,
+  STARTING,
+  slotNamed,
+  slotsOf,
+  staffOf,
+  type Up,
+  withoutSlot,
+  withSlot,
+} from './slots.ts'
 
 export interface SentinelInput {
   readonly name: string
@@ -28,21 +47,7 @@ export interface SentinelInput {
   readonly restartWindow: number
 }
 
-/** What the sentinel knows of a slot. */
-interface Slot {
-  readonly role: Role
-  /** `leaving`: told to leave for good; until it is gone it holds what it has. */
-  readonly state: 'starting' | 'up' | 'leaving' | 'down'
-  readonly name: string
-  readonly pid: number | null
-  readonly socket: string | null
-}
-
-export interface SentinelContext extends SentinelInput {
-  /** Slots that are not gone for good, by id. */
-  readonly slots: Readonly<Record<string, Slot>>
-  /** Worker slots made so far: the number of the newest. */
-  readonly born: number
+export interface SentinelContext extends SentinelInput, Slots {
   /** Slots whose child is to be replaced, the next one first. */
   readonly due: readonly string[]
   readonly reincarnations: number
@@ -76,123 +81,6 @@ export interface ProcessesObserved {
   readonly counters: Readonly<Record<string, number>>
 }
 
-type Died = Extract<ChildReport, { type: 'child.died' }>
-type Up = Extract<ChildReport, { type: 'child.up' }>
-
-/** The order that asks a role to leave for good. */
-const STOP_ORDER: Record<Role, string> = {
-  worker: 'worker.stop',
-  monitor: 'monitor.stop',
-  scheduler: 'scheduler.stop',
-  pusher: 'pusher.close',
-}
-
-/** Every slot of a cluster, sinks before the source that fills them. */
-export function slotsOf({ workers, scheduler }: Pick<SentinelInput, 'workers' | 'scheduler'>): ChildInput[] {
-  const ids = [...Array.from({ length: workers }, (_, n) => workerId(n + 1)), 'monitor']
-  if (scheduler) ids.push('scheduler')
-  return [...ids, 'pusher'].map(slot)
-}
-
-function slot(id: string): ChildInput {
-  const role = id.replace(/-\d+$/, '') as Role
-  return { id, role, stopOrder: { type: STOP_ORDER[role] } }
-}
-
-function workerId(number: number): string {
-  return `worker-${number}`
-}
-
-const STARTING: Omit<Slot, 'role'> = { state: 'starting', name: '', pid: null, socket: null }
-
-const idsOf = (context: SentinelContext, role: Role): string[] =>
-  Object.keys(context.slots).filter((id) => context.slots[id]?.role === role)
-
-const slotNamed = (context: SentinelContext, name: string): string | undefined =>
-  Object.keys(context.slots).find((id) => context.slots[id]?.name === name)
-
-const isUp = (context: SentinelContext, id: string): boolean => context.slots[id]?.state === 'up'
-
-/** Up, or leaving: it may hold something, so the others must know it. */
-const isPeer = (context: SentinelContext, id: string): boolean =>
-  isUp(context, id) || (context.slots[id]?.state === 'leaving' && context.slots[id].name !== '')
-
-/** The workers that are to stay, the oldest first. */
-const staffOf = (context: SentinelContext): string[] =>
-  idsOf(context, 'worker').filter((id) => context.slots[id]?.state !== 'leaving')
-
-/** The slot that was made last: while one is being replaced, its replacement. */
-const newest = (context: SentinelContext): string => workerId(context.born)
-
-/** A death is charged to the slot's restart budget unless a task explains it. */
-export function isUnexplained(died: Died): boolean {
-  return died.role !== 'worker' || died.testament.running.length === 0
-}
-
-function withSlot(context: SentinelContext, id: string, change: Partial<Slot>): SentinelContext['slots'] {
-  const known = context.slots[id]
-  return known ? { ...context.slots, [id]: { ...known, ...change } } : context.slots
-}
-
-function withoutSlot(context: SentinelContext, id: string): SentinelContext['slots'] {
-  const { [id]: _gone, ...rest } = context.slots
-  return rest
-}
-
-/** Who must connect to whom now that `up` is there: both ways, so that the order of starts does not matter. */
-export function introductions(context: SentinelContext, up: Up): { to: string; order: PeerListening }[] {
-  const role = context.slots[up.id]?.role
-  const others = Object.keys(context.slots).filter((id) => id !== up.id && isPeer(context, id))
-  const toOthers = others
-    .filter((id) => listensTo(context.slots[id]?.role, role))
-    .map((id) => ({ to: id, from: up.id }))
-  const toIt = others
-    .filter((id) => listensTo(role, context.slots[id]?.role))
-    .map((id) => ({ to: up.id, from: id }))
-  return [...toOthers, ...toIt].flatMap(({ to, from }) => {
-    const peer = context.slots[from]
-    if (!peer?.socket || (peer.role !== 'pusher' && peer.role !== 'monitor')) return []
-    return [{ to, order: { type: 'peer.listening', role: peer.role, socket: peer.socket } as const }]
-  })
-}
-
-function listensTo(role: Role | undefined, peer: Role | undefined): boolean {
-  return (
-    (role === 'worker' && (peer === 'pusher' || peer === 'monitor')) ||
-    (role === 'monitor' && peer === 'pusher')
-  )
-}
-
-/** What the sentinel knows of each slot, completed by what was seen of its process. */
-export function processStats(
-  { slots }: Pick<SentinelContext, 'slots'>,
-  seen: ProcessesObserved['processes'],
-): ProcessStat[] {
-  return Object.entries(slots).map(([id, { role, state, name, pid }]) => {
-    const isAlive = state === 'up' || state === 'leaving'
-    const known = { id, role, name, pid, state: isAlive ? 'running' : state }
-    return processStat(known, isAlive ? seen[name] : undefined)
-  })
-}
-
-/** A process in a stat: what is known of it, completed by what was seen of it. */
-export function processStat(
-  known: Pick<ProcessStat, 'id' | 'role' | 'name' | 'pid' | 'state'>,
-  seen: Partial<Observed> | undefined,
-): ProcessStat {
-  return {
-    ...known,
-    state: seen?.state ?? known.state,
-    rss: seen?.rss ?? null,
-    cpu: seen?.cpu ?? null,
-    delay: seen?.delay ?? null,
-    heardAt: seen?.at ?? null,
-    tasks: seen?.tasks ?? [],
-    counters: seen?.counters ?? {},
-    gauges: seen?.gauges ?? {},
-  }
-}
-
 /** What ends the starting and the running of a sentinel. */
 const STOPS = {
   'sentinel.stop': '#sentinel.stopping',
@@ -221,13 +109,6 @@ const announceReincarnation = {
   },
 }
 
-/** What of the enqueuer of actions is used by {@link hire} and {@link dismiss}. */
-interface Enqueue {
-  spawnChild(src: 'child', options: { readonly id: string; readonly input: ChildInput }): void
-  sendTo(id: string, event: { readonly type: string }): void
-  assign(change: Partial<SentinelContext>): void
-}
-
 /** The log's words for a worker whose replacement is ready. */
 const announceRecycling = {
   type: 'announce' as const,
@@ -244,24 +125,6 @@ const announceFailure = {
     const { name, error, role, testament } = event as Died
     return { event: 'replacement.failed', process: name, error: error ?? endedEarly(role, testament) }
   },
-}
-
-/** Starts so many more workers, in slots of their own. */
-function hire(count: number, context: SentinelContext, enqueue: Enqueue): void {
-  const inputs = Array.from({ length: count }, (_, n) => slot(workerId(context.born + n + 1)))
-  for (const input of inputs) enqueue.spawnChild('child', { id: input.id, input })
-  const hired = Object.fromEntries(inputs.map(({ id, role }) => [id, { role, ...STARTING }]))
-  enqueue.assign({ born: context.born + count, slots: { ...context.slots, ...hired } })
-}
-
-/** Tells slots to leave for good: they finish what they have first. */
-function dismiss(ids: readonly string[], context: SentinelContext, enqueue: Enqueue): void {
-  for (const id of ids) enqueue.sendTo(id, { type: 'child.stop' })
-  const leaving = ids.reduce(
-    (slots, id) => withSlot({ ...context, slots }, id, { state: 'leaving' }),
-    context.slots,
-  )
-  enqueue.assign({ slots: leaving })
 }
 
 /**
@@ -761,9 +624,6 @@ export const sentinelMachine = setup({
     },
   },
 })
-
-const isLiving = (context: SentinelContext, id: string): boolean =>
-  id in context.slots && context.slots[id]?.state !== 'down'
 
 function bury(testament: Testament) {
   return { type: 'child.order', order: { type: 'worker.buried', ...testament } }

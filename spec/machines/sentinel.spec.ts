@@ -2,7 +2,8 @@ import { expect } from 'chai'
 import { createActor, fromCallback, fromPromise, SimulatedClock } from 'xstate'
 import { childMachine, type IncarnationInput } from '../../machines/child.ts'
 import type { Role, RunningTask } from '../../machines/protocol.ts'
-import { type SentinelInput, sentinelMachine, slotsOf } from '../../machines/sentinel.ts'
+import { type SentinelInput, sentinelMachine } from '../../machines/sentinel.ts'
+import { slotsOf } from '../../machines/slots.ts'
 
 const aTask: RunningTask = {
   taskId: 'a'.repeat(32),
