@@ -129,7 +129,7 @@ const announceFailure = {
 
 /**
  * Starts, guards, reincarnates and stops the processes of a cluster.
- * Provide `pingServices`, `child` (a childMachine with its process), `timerBoard`, `observer` and the action `announce`.
+ * Provide `pingServices`, `child` (a childMachine with its process), `watch` and the action `announce`.
  */
 export const sentinelMachine = setup({
   types: {} as {
@@ -142,9 +142,8 @@ export const sentinelMachine = setup({
   actors: {
     pingServices: fromPromise<void>(async () => {}),
     child: childMachine,
-    timerBoard: fromCallback<{ type: string }>(() => {}),
-    /** Reports `processes.observed` once a guard cycle. */
-    observer: fromCallback<{ type: string }>(() => {}),
+    /** Looks at the timer boards and the processes: reports `worker.overran` and `processes.observed`. */
+    watch: fromCallback<{ type: string }>(() => {}),
   },
   actions: {
     /** Says what happened to whoever reads the log. */
@@ -177,9 +176,8 @@ export const sentinelMachine = setup({
       dismiss([newest(context)], context, enqueue)
       enqueue.assign({ due: context.due.filter((id) => id !== newest(context)) })
     }),
-    watchTimers: enqueueActions(({ enqueue }) => {
-      enqueue.spawnChild('timerBoard', { id: 'timerBoard' })
-      enqueue.spawnChild('observer', { id: 'observer' })
+    keepWatch: enqueueActions(({ enqueue }) => {
+      enqueue.spawnChild('watch', { id: 'watch' })
     }),
     noteUp: assign({
       slots: ({ context, event }) => {
@@ -396,7 +394,7 @@ export const sentinelMachine = setup({
         },
         forking: {
           description: 'Workers, monitor, scheduler and pusher are loading',
-          entry: ['forkAll', 'watchTimers'],
+          entry: ['forkAll', 'keepWatch'],
           always: { guard: 'everyChildUp', target: 'opening' },
         },
         opening: {

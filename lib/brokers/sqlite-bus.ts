@@ -12,7 +12,7 @@ export type HangDoorbell = (name: string, onRing: () => void) => Promise<Doorbel
  * Milliseconds between two rounds, in which a mailbox shows a sign of life and looks for letters whose ring got lost. A
  * cluster's is there for long and must cost next to nothing; who waits for an answer does not wait for long.
  */
-const ROUND = { cluster: 2_000, asker: 250 } as const
+const ROUND = { cluster: 3_000, asker: 250 } as const
 
 /** Stats and letters of one broker. No handle of it keeps the process, except while answers are waited for. */
 export class SqliteBus {

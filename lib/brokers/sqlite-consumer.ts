@@ -51,6 +51,8 @@ export class SqliteConsumer implements Consumer {
   #looking: Promise<void> | undefined
   #lookAgain = false
   #renewedAt = performance.now()
+  /** Milliseconds until the next round. */
+  #rest: number
   #round: NodeJS.Timeout | undefined
   #alarm: NodeJS.Timeout | undefined
 
@@ -60,7 +62,8 @@ export class SqliteConsumer implements Consumer {
     this.#prefetch = options.prefetch
     // Random, so that it means nothing in a file that was put in the place of this one.
     this.#holder = { lease: randomInt(1, 2 ** 48 - 1), queue: options.queue }
-    this.#pulses = new Pulses(shared.leaseTime, 2 * this.#roundTime)
+    this.#rest = shared.pollInterval
+    this.#pulses = new Pulses(shared.leaseTime, 2 * this.#longestRest)
   }
 
   /** Tells this consumer from all others. */
@@ -123,9 +126,13 @@ export class SqliteConsumer implements Consumer {
     return this.#state === 'taking' ? this.#prefetch - this.#held.size : 0
   }
 
-  /** Milliseconds between two rounds: often enough to look for work, and to renew the lease in time. */
-  get #roundTime(): number {
-    return Math.min(this.#shared.pollInterval, this.#shared.leaseTime / RENEWALS)
+  /**
+   * Milliseconds between two rounds while nothing comes: rings may not reach us from everywhere, so there is no long
+   * rest, and the lease is renewed in time.
+   */
+  get #longestRest(): number {
+    const { pollInterval, leaseTime } = this.#shared
+    return Math.min(Math.max(pollInterval, RESTING), leaseTime / RENEWALS)
   }
 
   async #takeWhatIsDue(): Promise<void> {
@@ -151,9 +158,9 @@ export class SqliteConsumer implements Consumer {
     this.#lookAgain = true
   }
 
-  /** What is due after the next round is left to that round. */
+  /** What is due after a round at the latest is left to that round. */
   #setAlarm(delay: number): void {
-    if (this.#state === 'taking' && delay < this.#roundTime)
+    if (this.#state === 'taking' && delay < this.#longestRest)
       this.#alarm = setTimeout(() => this.look(), delay)
   }
 
@@ -167,6 +174,7 @@ export class SqliteConsumer implements Consumer {
 
   #handOut(rows: readonly ClaimedRow[]): void {
     if (this.#state === 'gone' || rows.length === 0) return
+    this.#rest = this.#shared.pollInterval
     this.#options.onDeliveries(rows.map((row) => this.#deliver(row)))
   }
 
@@ -215,7 +223,13 @@ export class SqliteConsumer implements Consumer {
     } catch (error) {
       this.#lose(error as Error)
     }
-    if (this.#state !== 'gone') this.#round = setTimeout(() => void this.#goRound(), this.#roundTime)
+    if (this.#state !== 'gone') this.#round = setTimeout(() => void this.#goRound(), this.#nextRest())
+  }
+
+  /** Each round without a delivery makes the next rest longer: an idle cluster should sleep. */
+  #nextRest(): number {
+    this.#rest = Math.min(2 * this.#rest, this.#longestRest)
+    return this.#rest
   }
 
   async #renewLease(): Promise<void> {
@@ -261,6 +275,8 @@ export class SqliteConsumer implements Consumer {
 /** Receipts are numbers that this process never used before, so one of a lost consumer is worth nothing to the next. */
 let lastReceipt = 0
 
+/** Milliseconds between two rounds of a consumer to which nothing comes. */
+const RESTING = 1_000
 /** Signs of life within a lease time: one that comes late must not cost the lease. */
 const RENEWALS = 5
 /** Settlements that leave something in the queue for others. */

@@ -26,7 +26,7 @@ export interface SqliteBrokerOptions {
   readonly dataDir: string
   /** `normal`, the default, survives the death of every process; `full` a power cut too. */
   readonly durability?: Durability
-  /** Milliseconds between two looks into the file, for when no doorbell rings; 200 by default. */
+  /** Milliseconds between two looks into the file, for when no doorbell rings; 200 by default, and longer while nothing comes. */
   readonly pollInterval?: number
   /**
    * Milliseconds after which what a consumer holds is given to others, when it shows no sign of life and nobody can

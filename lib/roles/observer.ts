@@ -11,14 +11,17 @@ const RESTING = 2_000
 /** What a sentinel sees of its processes: what they say, and, where they cannot speak, their timer boards and /proc. */
 export class Observer {
   readonly #boardOf: (worker: string) => readonly RunningRecord[]
+  readonly #cycle: number
   readonly #vitals = new Map<string, Vitals>()
   /** What processes had counted that are gone. */
   #past: Counts = {}
   #news = ''
   #reportedAt = 0
 
-  constructor(boardOf: (worker: string) => readonly RunningRecord[]) {
+  /** @param cycle milliseconds between two reports at the least */
+  constructor(boardOf: (worker: string) => readonly RunningRecord[], cycle: number) {
     this.#boardOf = boardOf
+    this.#cycle = cycle
   }
 
   /** Notes what a process says of itself. */
@@ -34,6 +37,7 @@ export class Observer {
 
   /** Looks at every process that has spoken and is not gone. Undefined when there is nothing to report. */
   look(): ProcessesObserved | undefined {
+    if (performance.now() - this.#reportedAt < this.#cycle) return undefined
     const processes = [...this.#vitals].map(([name, vitals]) => [name, this.#observe(name, vitals)] as const)
     const news = JSON.stringify(processes.map(newsOf))
     if (news === this.#news && performance.now() - this.#reportedAt < RESTING) return undefined

@@ -13,6 +13,11 @@ import type { RoleContext, RoleInput } from './role.ts'
 
 /** How often the timer boards are read at the least. Milliseconds. */
 const LONGEST_CYCLE = 250
+/**
+ * The same while nothing runs, when each look would wake an idle machine for nothing. A run that starts right after a
+ * look may overrun a timeout that is shorter than this unseen for as long.
+ */
+const RESTING_CYCLE = 1_000
 
 /**
  * What the sentinel's machine is provided with: processes to fork (from `entry`), boards to read, services to ask.
@@ -21,7 +26,7 @@ const LONGEST_CYCLE = 250
 export function sentinel(role: RoleContext, entry: string, relay: (records: readonly unknown[]) => void) {
   const { settings, directory, cluster, events, record } = role
   const boards = new Boards(directory)
-  const observer = new Observer((worker) => boards.seen(worker))
+  const observer = new Observer((worker) => boards.seen(worker), statCycle(settings))
   return sentinelMachine.provide({
     actions: {
       announce: (_, { event, ...fields }) =>
@@ -43,20 +48,17 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
           }),
         },
       }),
-      timerBoard: fromCallback<{ type: string }>(({ sendBack }) => {
+      watch: fromCallback<{ type: string }>(({ sendBack }) => {
+        const cycle = Math.min(settings.guardCycle * 1000, LONGEST_CYCLE)
         const look = () => {
-          for (const worker of overdueWorkers(boards.look())) sendBack({ type: 'worker.overran', worker })
-        }
-        const timer = setInterval(look, Math.min(settings.guardCycle * 1000, LONGEST_CYCLE))
-        return () => clearInterval(timer)
-      }),
-      observer: fromCallback<{ type: string }>(({ sendBack }) => {
-        const look = () => {
+          const running = boards.look()
+          for (const worker of overdueWorkers(running)) sendBack({ type: 'worker.overran', worker })
           const observed = observer.look()
           if (observed) sendBack(observed)
+          timer = setTimeout(look, isBusy(running) ? cycle : RESTING_CYCLE)
         }
-        const timer = setInterval(look, statCycle(settings))
-        return () => clearInterval(timer)
+        let timer = setTimeout(look, cycle)
+        return () => clearTimeout(timer)
       }),
     },
   })
@@ -87,6 +89,10 @@ function overdueWorkers(boards: ReadonlyMap<string, readonly RunningRecord[]>): 
   return [...boards]
     .filter(([, tasks]) => tasks.some((task) => isOverdue(task, latest)))
     .map(([worker]) => worker)
+}
+
+function isBusy(boards: ReadonlyMap<string, readonly RunningRecord[]>): boolean {
+  return [...boards.values()].some((tasks) => tasks.length > 0)
 }
 
 /** What a dead worker was running. */
