@@ -75,7 +75,7 @@ export function sealAnswer(answer: Answer, signer: Signer): string {
 export class OrderGate {
   readonly #clusterId: string
   readonly #signer: Signer
-  readonly #openedAt = Date.now()
+  readonly #opened = performance.now()
   /** Id → when it was given, of orders that are fresh enough to be sent again. Only signed ones come in here. */
   readonly #obeyed = new Map<string, number>()
 
@@ -90,10 +90,15 @@ export class OrderGate {
     if (order.to !== null && order.to !== this.#clusterId)
       throw refused(order, `it is meant for the cluster ${order.to}`)
     // An order to all that a former cluster obeyed must not be repeated to its successor.
-    if (order.at < this.#openedAt) throw refused(order, 'it was given before this cluster listened')
+    if (order.at < this.#openedAt()) throw refused(order, 'it was given before this cluster listened')
     if (this.#obeyed.has(order.id)) throw refused(order, 'it was obeyed before')
     this.#remember(order)
     return order
+  }
+
+  /** When it was opened, as the clock tells it now: that may have been set back since. */
+  #openedAt(): number {
+    return Math.floor(Date.now() - (performance.now() - this.#opened))
   }
 
   #remember({ id, at }: Order): void {

@@ -1,4 +1,5 @@
 import type { SqliteFile } from '../sqlite.ts'
+import { QueueClock } from './sqlite-clock.ts'
 
 /** A text for one mailbox. */
 export interface Letter {
@@ -15,19 +16,21 @@ export interface Recipient {
 
 /** Milliseconds that a mailbox is listed without a sign of life. */
 const MAILBOX_LIFE = 7_000
-/** A time that lies further ahead than this was written before the clock was set back; it counts as past. */
+/** A time that lies further ahead than this was written by a clock that was set back before a boot; it counts as past. */
 const AHEAD = 1_000
 
 /** The bus's tables in `queue.db`: each method is one step of a read or of a transaction that its caller has begun. */
 export class BusTables {
   readonly #file: SqliteFile
+  readonly #clock: QueueClock
 
   constructor(file: SqliteFile) {
     this.#file = file
+    this.#clock = new QueueClock(file)
   }
 
   putStat(cluster: string, body: string, ttl: number): void {
-    const now = Date.now()
+    const now = this.#clock.now()
     // What the dead have left is cleared away by the living.
     this.#file.run(
       `delete from stats where cluster <> ? and ${PAST('shown_at', 'ttl')}`,
@@ -46,7 +49,7 @@ export class BusTables {
   }
 
   stats(): string[] {
-    const now = Date.now()
+    const now = this.#clock.read()
     return this.#file
       .all<{ body: string }>(`select body from stats where not ${PAST('shown_at', 'ttl')}`, now, now + AHEAD)
       .map(({ body }) => body)
@@ -55,7 +58,7 @@ export class BusTables {
   putMailbox(address: string, isCluster: boolean, doorbell: string | null): void {
     this.#file.run(
       'insert or replace into mailboxes (address, is_cluster, renewed_at, doorbell) values (?, ?, ?, ?)',
-      ...[address, Number(isCluster), Date.now(), doorbell],
+      ...[address, Number(isCluster), this.#clock.now(), doorbell],
     )
   }
 
@@ -67,7 +70,7 @@ export class BusTables {
 
   /** Everybody at an address; null: every cluster. */
   recipients(to: string | null): Recipient[] {
-    const now = Date.now()
+    const now = this.#clock.now()
     this.#deletePast(now)
     return to === null
       ? this.#file.all<Recipient>('select address, doorbell from mailboxes where is_cluster = 1')
@@ -77,7 +80,7 @@ export class BusTables {
   post(recipient: string, sender: string, body: string, patience: number): void {
     this.#file.run(
       'insert into letters (recipient, sender, body, sent_at, patience) values (?, ?, ?, ?, ?)',
-      ...[recipient, sender, body, Date.now(), patience],
+      ...[recipient, sender, body, this.#clock.now(), patience],
     )
   }
 
@@ -86,7 +89,7 @@ export class BusTables {
   }
 
   takeLetters(recipient: string): Letter[] {
-    this.#deletePast(Date.now())
+    this.#deletePast(this.#clock.now())
     const letters = this.#file.all<Letter>(
       'select sender, body, patience from letters where recipient = ? order by seq',
       recipient,

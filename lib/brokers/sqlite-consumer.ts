@@ -151,9 +151,9 @@ export class SqliteConsumer implements Consumer {
     const { file, tables } = this.#shared
     clearTimeout(this.#alarm)
     if (this.#room <= 0) return
-    const due = await file.read(() => tables.nextDue(this.#holder.queue))
-    if (due === undefined) return
-    if (due > Date.now()) return this.#setAlarm(due - Date.now())
+    const wait = await file.read(() => tables.untilDue(this.#holder.queue))
+    if (wait === undefined) return
+    if (wait > 0) return this.#setAlarm(wait)
     this.#handOut(await file.write(() => this.#claim(), Math.min(this.#room, BATCH)))
     this.#lookAgain = true
   }

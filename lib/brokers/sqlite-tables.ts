@@ -2,6 +2,7 @@
 import type { ProcessIdentity } from '../directory.ts'
 import type { SqliteFile } from '../sqlite.ts'
 import type { DeadLetter, DeadLetterFate, Enqueued, Package, Settlement } from './broker.ts'
+import { QueueClock } from './sqlite-clock.ts'
 
 /**
  * A message's body is written once and deleted once; whether it waits or is held is told by small rows beside it.
@@ -75,6 +76,13 @@ export const MIGRATIONS = [
   ) strict;
   create index letters_by_recipient on letters (recipient);
   `,
+  `
+  create table clock (
+    id integer primary key check (id = 1),
+    boot text not null,
+    ahead real not null
+  ) strict;
+  `,
 ]
 
 /** A message as it is claimed: seq, due, deliveries, task id, run, attempt, body. */
@@ -105,27 +113,30 @@ export interface Holder {
 /** What is done to the tables: each method is one step of a transaction that its caller has begun. */
 export class QueueTables {
   readonly #file: SqliteFile
+  readonly #clock: QueueClock
 
   constructor(file: SqliteFile) {
     this.#file = file
+    this.#clock = new QueueClock(file)
   }
 
   insertAll(batch: readonly Enqueued[]): void {
-    const now = Date.now()
+    const now = this.#clock.now()
     for (const { queue, package: sealed, delay = 0 } of batch) this.#insert(queue, sealed, now + delay)
   }
 
-  /** When the first message may be handed out: milliseconds since the epoch. */
-  nextDue(queue: string): number | undefined {
-    return this.#file.get<{ due: number }>(
+  /** Milliseconds until the first message may be handed out; 0 or less: now. */
+  untilDue(queue: string): number | undefined {
+    const first = this.#file.get<{ due: number }>(
       'select due from waiting where queue = ? order by due, seq limit 1',
       queue,
-    )?.due
+    )
+    return first && first.due - this.#clock.read()
   }
 
   /** Hands the first messages that are due to a lease, in the order they are due. */
   claim({ queue, lease }: Holder, limit: number): ClaimedRow[] {
-    const now = Date.now()
+    const now = this.#clock.now()
     const rows = this.#file.arrays<ClaimedRow>(SELECT_DUE, queue, now, limit)
     const last = rows.at(-1)
     if (!last) return []
@@ -257,7 +268,7 @@ export class QueueTables {
 
   #carryOut(seq: number, queue: string, fate: DeadLetterFate): void {
     if (fate === 'keep') return
-    if (fate !== 'remove') this.#insert(queue, fate.replay, Date.now())
+    if (fate !== 'remove') this.#insert(queue, fate.replay, this.#clock.now())
     this.#file.run('delete from dead_letters where seq = ?', seq)
   }
 
@@ -292,7 +303,8 @@ export class QueueTables {
     const settled = this.#file.run('delete from held where seq = ? and lease = ?', seq, lease)
     if (settled === 0 || settlement.type === 'requeue') return settled
     this.#file.run('delete from messages where seq = ?', seq)
-    if (settlement.type === 'retry') this.#insert(queue, settlement.package, Date.now() + settlement.delay)
+    if (settlement.type === 'retry')
+      this.#insert(queue, settlement.package, this.#clock.now() + settlement.delay)
     if (settlement.type === 'deadLetter') this.#bury(queue, settlement.package, settlement.reason)
     return settled
   }

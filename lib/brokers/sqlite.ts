@@ -78,7 +78,7 @@ class SqliteBroker implements Broker {
 
   async ping(): Promise<void> {
     const { file, tables } = this.#shared
-    await file.read(() => tables.nextDue(''))
+    await file.read(() => tables.untilDue(''))
   }
 
   async info(): Promise<string> {

@@ -25,6 +25,8 @@ export function outcomeOfDead(
   return {
     ...told,
     startedAt: task.startedAt,
+    // The clock may have been set back meanwhile.
+    stoppedAt: Math.max(task.startedAt, told.stoppedAt),
     interrupted: testament.cause === 'shutdown' || (testament.cause === 'timedOut' && !task.overran),
   }
 }

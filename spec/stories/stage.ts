@@ -24,6 +24,8 @@ export interface Command {
 /** Gives each spec a folder and commands to run in it, and leaves neither behind. */
 export class Stage {
   folder = ''
+  /** What the commands find in their environment. */
+  environment: NodeJS.ProcessEnv = process.env
   #commands: Command[] = []
 
   /** Registers what is done before and after each spec of the suite that this is called in. */
@@ -69,7 +71,7 @@ export class Stage {
   }
 
   /** Runs Node with these arguments. */
-  run(args: readonly string[], env = process.env): Command {
+  run(args: readonly string[], env = this.environment): Command {
     const child = spawn(process.execPath, args, {
       env,
       cwd: this.folder,
