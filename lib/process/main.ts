@@ -20,6 +20,7 @@ serveProcess(async (served: ServedProcess) => {
     events,
     name: served.name,
     measure: served.measure,
+    flush: served.flush,
     record: (event, fields = {}) => recorder.record(event as never, fields as never),
   }
   const onOrder = (order: EventObject) => {

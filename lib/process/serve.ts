@@ -14,6 +14,8 @@ export interface ServedProcess {
   readonly input: unknown
   /** Sends a log record to the parent, in one message a turn; dropped and counted when the channel is full. */
   readonly record: (record: unknown) => void
+  /** Sends the log records now, for a logic that is about to block this process. */
+  readonly flush: () => void
   /** Says what else belongs to this process's vitals. What it returns is to be called whenever that may have changed. */
   readonly measure: (measures: () => Measures) => () => void
 }
@@ -86,7 +88,7 @@ async function begin(
   }
   const root: Root =
     typeof logic === 'function'
-      ? await logic({ name, pid: process.pid, input, record, measure })
+      ? await logic({ name, pid: process.pid, input, record, flush: flushRecords, measure })
       : { logic, input }
   const actor = createActor(root.logic, { input: 'input' in root ? root.input : input, id: name })
   actor.on('*', (event) => report({ kind: 'event', event }))

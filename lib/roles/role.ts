@@ -18,6 +18,8 @@ export interface RoleContext extends RoleInput {
   /** `Process-` and 32 hex digits. */
   readonly name: string
   readonly record: (event: string, fields?: Record<string, unknown>) => void
+  /** Sends what was recorded now, before this process may block or end. */
+  readonly flush: () => void
   /** Says what this role counts, to be told with the vitals of its process. Returns how to say that it has changed. */
   readonly measure: (measures: () => Measures) => () => void
 }

@@ -28,6 +28,8 @@ export interface RunnerOptions {
   readonly packing: Pick<Settings, 'compress' | 'maxPayload'>
   readonly report: (event: RunnerReport) => void
   readonly record: (event: string, fields: Record<string, unknown>) => void
+  /** Sends what was recorded now. */
+  readonly flush: () => void
 }
 
 /** Outcomes that may wait before they are sent on their way. */
@@ -134,14 +136,8 @@ export class Runner {
     const key = runKey(header.id, header.run)
     const abort = new AbortController()
     this.#running.set(key, abort)
-    const { name, func, group, id: taskId, run, attempt } = header
-    this.#options.record('task.started', {
-      process: this.#options.worker,
-      task: name,
-      func,
-      taskId,
-      ...(group !== undefined && { group }),
-    })
+    this.#announce(job)
+    const { name, func, id: taskId, run, attempt } = header
     const timeout = header.timeout ?? this.#options.timeout
     const began = process.hrtime.bigint()
     const startedAt = Date.now()
@@ -166,6 +162,18 @@ export class Runner {
     const took = Number(process.hrtime.bigint() - began) / 1e6
     // A clock that is set back meanwhile makes no duration negative.
     this.#end(key, { ...ended, startedAt, stoppedAt: startedAt + Math.round(took) }, took)
+  }
+
+  /** A task that may block this process for long, or end it, is told of before. */
+  #announce({ header: { name, func, group, id: taskId }, tiny }: Job): void {
+    this.#options.record('task.started', {
+      process: this.#options.worker,
+      task: name,
+      func,
+      taskId,
+      ...(group !== undefined && { group }),
+    })
+    if (!tiny) this.#options.flush()
   }
 
   /** Who enqueues by name does not know the limits that the task was defined with. */

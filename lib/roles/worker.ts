@@ -11,7 +11,7 @@ import { Runner } from './runner.ts'
 
 /** What the worker's machine is provided with: its tasks, and a runner once they are loaded. */
 export function worker(role: RoleContext) {
-  const { settings, record, name } = role
+  const { settings, record, flush, name } = role
   let tasks: ReadonlyMap<string, LoadedTask> = new Map()
   return workerMachine.provide({
     actions: {
@@ -28,7 +28,8 @@ export function worker(role: RoleContext) {
       runner: fromCallback<RunnerOrder>(({ sendBack, receive }) => {
         const board = createBoard(boardPath(role.directory, name), settings.concurrency)
         const runner = new Runner({
-          ...{ worker: name, tasks, board, record, concurrency: settings.concurrency, queue: settings.name },
+          ...{ worker: name, tasks, board, record, flush },
+          ...{ concurrency: settings.concurrency, queue: settings.name },
           ...{ timeout: settings.timeout, packing: settings },
           report: (event: RunnerReport) => sendBack(event),
         })

@@ -99,6 +99,7 @@ describe('the machine decides', function () {
   const role = (name: Role): RoleContext => ({
     ...{ role: name, settings, directory: folder, events: [], cluster: 'c', name: `Process-${name}` },
     record: () => {},
+    flush: () => {},
     measure: () => () => {},
   })
 

@@ -23,6 +23,8 @@ function desk({ concurrency = 1 } = {}) {
   const toPusher: WorkerToPusher[] = []
   const started: string[] = []
   const shown: StartedRun[] = []
+  const recorded: string[] = []
+  const told: string[] = []
   const task = (
     func: string,
     fn: LoadedTask['fn'],
@@ -61,7 +63,8 @@ function desk({ concurrency = 1 } = {}) {
       close: () => {},
     },
     report: ({ type }) => void reports.push(type),
-    record: () => {},
+    record: (_event, { func }) => void recorded.push(func as string),
+    flush: () => void told.push(...recorded.splice(0)),
   })
   const monitor = () =>
     runner.meetMonitor(
@@ -72,7 +75,20 @@ function desk({ concurrency = 1 } = {}) {
   const ended = (): Ended[] =>
     toMonitor.flatMap((message) => (message.kind === 'ended' ? message.outcomes : []))
   const finished = () => toPusher.flatMap((message) => (message.kind === 'finished' ? message.runs : []))
-  return { runner, gates, reports, toMonitor, toPusher, started, shown, monitor, pusher, ended, finished }
+  return {
+    runner,
+    gates,
+    reports,
+    toMonitor,
+    toPusher,
+    started,
+    shown,
+    told,
+    monitor,
+    pusher,
+    ended,
+    finished,
+  }
 }
 
 describe('the runner', () => {
@@ -175,6 +191,16 @@ describe('the runner', () => {
     expect(reports).to.not.include('runner.finished')
     runner.released([runKey(late.header.id, 1)])
     expect(reports).to.include('runner.finished')
+  })
+
+  it('tells of a task before it may block this process or end it', () => {
+    const { runner, told, monitor, pusher } = desk({ concurrency: 3 })
+    monitor()
+    pusher()
+    runner.take([job('quick', { tiny: true })])
+    expect(told, 'what takes next to nothing is told with others').to.deep.equal([])
+    runner.take([job('gated')])
+    expect(told).to.deep.equal(['quick', 'gated'])
   })
 
   it('applies the limits that a task was defined with to whoever enqueued it by name', async () => {

@@ -6,7 +6,8 @@ import { ended, isAlive, processesBelow, Stage } from './stage.ts'
 
 const TASKS = `import { defineTask } from 'qcluster'
 export const add = defineTask('math.add', (a, b) => a + b)
-export const slow = defineTask('slow', (ms) => new Promise((resolve) => setTimeout(resolve, ms, 'done')))`
+export const slow = defineTask('slow', (ms) => new Promise((resolve) => setTimeout(resolve, ms, 'done')))
+export const leave = defineTask({ name: 'leave', maxAttempts: 1 }, () => process.exit(3))`
 
 describe('the command line', function () {
   this.timeout(40_000)
@@ -22,6 +23,14 @@ describe('the command line', function () {
     cluster.process.kill('SIGTERM')
     expect(await cluster.exit).to.deep.equal([0, null])
     expect(cluster.log()).to.include('has stopped.')
+  })
+
+  it('says what a worker begins, also where it ends its process at once', async () => {
+    const cluster = run('start', '--workers', '1')
+    await cluster.line(/running\./)
+    run('enqueue', 'leave', '--task-name', 'exit-stage-left')
+    await cluster.line(/Failed 'leave'/)
+    expect(cluster.log()).to.match(/processing exit-stage-left 'leave'[\s\S]*died while running the task/)
   })
 
   it('stops in order when the whole process group gets SIGTERM', async () => {
