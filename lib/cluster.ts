@@ -360,9 +360,9 @@ export class Cluster {
   }
 
   get #life(): StatParts['life'] {
-    const { value } = this.actor.getSnapshot()
-    const life = typeof value === 'string' ? value : Object.keys(value)[0]
-    return LIVES.find((one) => one === life) ?? 'stopped'
+    const snapshot = this.actor.getSnapshot()
+    if (snapshot.matches({ running: 'paused' })) return 'paused'
+    return LIVES.find((life) => snapshot.matches(life)) ?? 'stopped'
   }
 
   #sentinelStat(): ProcessStat[] {
@@ -375,12 +375,9 @@ export class Cluster {
   async #hearOrder(body: string): Promise<string | undefined> {
     const heard = await (this.#orders as OrderDesk).hear(body)
     const cluster = this.name
-    if (heard.type === 'obeyed') {
-      this.#recorder.record('order.obeyed', { cluster, order: heard.order })
-      return heard.answer
-    }
-    this.#recorder.record('order.refused', { cluster, reason: heard.reason })
-    return undefined
+    if (heard.type === 'obeyed') this.#recorder.record('order.obeyed', { cluster, order: heard.order })
+    else this.#recorder.record('order.refused', { cluster, reason: heard.reason })
+    return heard.answer
   }
 
   #hear(record: LogRecord): void {

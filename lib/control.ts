@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { type Client, defaultClient } from './client.ts'
 import { FRESH, openEnvelope, sealEnvelope, type Timed } from './envelope.ts'
-import { type ErrorRecord, SignatureError } from './errors.ts'
+import { type ErrorRecord, NoAnswerError, SignatureError, toErrorRecord } from './errors.ts'
 import type { Signer } from './signing.ts'
 import { Stat } from './stat.ts'
 
@@ -16,7 +16,7 @@ export interface Order extends Timed {
   readonly args: readonly unknown[]
 }
 
-/** What a cluster answers to an order. */
+/** What a cluster answers to an order, or that it does not. */
 export interface Answer extends Timed {
   /** The order's. */
   readonly id: string
@@ -41,14 +41,19 @@ export interface ControlOptions {
 
 /**
  * Gives an order to a cluster, or to all of them, and collects what they answer: until every one that is listed has, or
- * the patience is over.
+ * the patience is over. For those that have not by then there is a {@link NoAnswerError} among the answers.
+ *
+ * @param order `ping`, `pause`, `resume`, `scale` (with the number as argument), `reload` or `stop`
+ * @throws {BrokerError} when the broker cannot be reached
  *
  * @example
- * for (const { name, result } of await control('ping')) console.log(name, result)
+ * for (const { name, result, error } of await control('ping')) console.log(name, error?.message ?? result)
  */
 export async function control(order: string, options: ControlOptions = {}): Promise<Answer[]> {
   const { cluster, args = [], patience = 5_000, client = defaultClient() } = options
-  const awaited = new Set(cluster === undefined ? (await Stat.getAll({ client })).map(idOf) : [cluster])
+  const listed = (await Stat.getAll({ client })).filter(isMeant(cluster))
+  // One that has just started may not be listed yet.
+  const awaited = cluster === undefined ? listed.map(idOf) : [cluster]
   const sent: Order = { id: randomUUID(), at: Date.now(), to: cluster ?? null, order, args }
   const answers = new Map<string, Answer>()
   await client.atBroker((broker, { signer }) =>
@@ -59,11 +64,12 @@ export async function control(order: string, options: ControlOptions = {}): Prom
       onAnswer: (body) => {
         const answer = readAnswer(body, sent, signer)
         if (answer) answers.set(answer.clusterId, answer)
-        return [...awaited].every((id) => answers.has(id))
+        return awaited.every((id) => answers.has(id))
       },
     }),
   )
-  return [...answers.values()]
+  const silent = listed.filter(({ clusterId }) => !answers.has(clusterId))
+  return [...answers.values(), ...silent.map((stat) => noAnswer(stat, sent, patience))]
 }
 
 /** Signs a cluster's answer. */
@@ -108,6 +114,15 @@ export class OrderGate {
 }
 
 const idOf = ({ clusterId }: Stat): string => clusterId
+
+function isMeant(cluster: string | undefined): (stat: Stat) => boolean {
+  return ({ clusterId }) => cluster === undefined || clusterId === cluster
+}
+
+function noAnswer({ clusterId, name }: Stat, { id, order }: Order, patience: number): Answer {
+  const error = toErrorRecord(new NoAnswerError({ order, patience }))
+  return { id, at: Date.now(), clusterId, name, error }
+}
 
 /** Undefined for what is no answer to this order: anybody who reaches the broker can send something. */
 function readAnswer(body: string, { id, to }: Order, signer: Signer): Answer | undefined {

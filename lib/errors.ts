@@ -122,6 +122,17 @@ export class NotRunningError extends QclusterError {
 
 const REMEDY = 'start() one, and give orders before it stops'
 
+/** A cluster said nothing to an order in time: it is gone, blocked, older, or signs with another key. Look at it. */
+export class NoAnswerError extends QclusterError {
+  readonly code = 'QCLUSTER_NO_ANSWER'
+
+  constructor({ order, patience }: { readonly order: string; readonly patience: number }) {
+    super(
+      `Expected an answer to "${order}" within ${patience} ms, got none: the cluster is gone, is still busy with it, or signs with another secretKey. Look at it with \`qcluster info\`.`,
+    )
+  }
+}
+
 /** A task ended in failure; `message` is the error's own, `attempt` tells which attempt it was. */
 export class TaskFailedError extends QclusterError {
   readonly code = 'QCLUSTER_TASK_FAILED'

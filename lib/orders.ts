@@ -1,6 +1,6 @@
 /** What a cluster does when it is told to over the bus. */
 import type { Cluster } from './cluster.ts'
-import { type Order, OrderGate, sealAnswer } from './control.ts'
+import { type Answer, type Order, OrderGate, sealAnswer } from './control.ts'
 import { ConfigError, toErrorRecord } from './errors.ts'
 import type { Signer } from './signing.ts'
 
@@ -10,12 +10,21 @@ type Obey = (cluster: Cluster, ...args: readonly unknown[]) => unknown
 /** Every order, by its name. */
 export const ORDERS: Readonly<Record<string, Obey>> = {
   ping: ({ stat: { status, queue, host, pid, uptime } }) => ({ status, queue, host, pid, uptime }),
+  pause: (cluster) => after(cluster.pause(), 'paused'),
+  resume: (cluster) => after(cluster.resume(), 'resumed'),
+  scale: (cluster, workers) => after(cluster.scale(workers as number), `scaled to ${workers}`),
+  reload: (cluster) => after(cluster.reload(), 'reloaded'),
+  // Answered before the end: a cluster that has stopped has no voice.
+  stop: (cluster) => {
+    void cluster.stop()
+    return 'stopping'
+  },
 }
 
-/** What was heard of an order: nobody obeys one that is refused, and it gets no answer. */
+/** What was heard of an order. One that did not come from us, or comes again, gets no answer. */
 export type Heard =
   | { readonly type: 'obeyed'; readonly order: string; readonly answer: string }
-  | { readonly type: 'refused'; readonly reason: string }
+  | { readonly type: 'refused'; readonly reason: string; readonly answer?: string }
 
 /** Hears the orders to one cluster: checks each, carries it out, and words the answer. */
 export class OrderDesk {
@@ -31,28 +40,37 @@ export class OrderDesk {
 
   async hear(body: string): Promise<Heard> {
     try {
-      const order = this.#gate.admit(body)
-      return { type: 'obeyed', order: order.order, answer: await this.#answer(order) }
+      return await this.#obey(this.#gate.admit(body))
     } catch (error) {
       return { type: 'refused', reason: (error as Error).message }
     }
   }
 
-  async #answer(order: Order): Promise<string> {
-    const { clusterId, name } = this.#cluster
-    const done = await this.#carryOut(order)
-    return sealAnswer({ id: order.id, at: Date.now(), clusterId, name, ...done }, this.#signer)
-  }
-
-  async #carryOut({ order, args }: Order) {
+  async #obey({ id, order, args }: Order): Promise<Heard> {
     try {
-      const obey = Object.hasOwn(ORDERS, order) ? ORDERS[order] : undefined
-      if (!obey) throw unknownOrder(order)
-      return { result: await obey(this.#cluster, ...args) }
+      const result = await obeyFor(order)(this.#cluster, ...args)
+      return { type: 'obeyed', order, answer: this.#seal({ id, result }) }
     } catch (error) {
-      return { error: toErrorRecord(error) }
+      const record = toErrorRecord(error)
+      return { type: 'refused', reason: record.message, answer: this.#seal({ id, error: record }) }
     }
   }
+
+  #seal(said: Pick<Answer, 'id' | 'result' | 'error'>): string {
+    const { clusterId, name } = this.#cluster
+    return sealAnswer({ ...said, at: Date.now(), clusterId, name }, this.#signer)
+  }
+}
+
+async function after(deed: Promise<void>, words: string): Promise<string> {
+  await deed
+  return words
+}
+
+function obeyFor(order: string): Obey {
+  const obey = Object.hasOwn(ORDERS, order) ? ORDERS[order] : undefined
+  if (!obey) throw unknownOrder(order)
+  return obey
 }
 
 function unknownOrder(order: string): ConfigError {

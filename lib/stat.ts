@@ -6,8 +6,8 @@ import type { Signer } from './signing.ts'
 
 export type { CurrentTask, ProcessStat } from '../machines/protocol.ts'
 
-/** The reference's words. Working: a worker is busy, or something waits for one. */
-export type ClusterStatus = 'Starting' | 'Idle' | 'Working' | 'Stopping' | 'Stopped'
+/** The reference's words, and Paused. Working: a worker is busy, or something waits for one. */
+export type ClusterStatus = 'Starting' | 'Idle' | 'Working' | 'Paused' | 'Stopping' | 'Stopped'
 
 /**
  * A cluster as it was at `at`: plain data, fresh each guard cycle.
@@ -53,7 +53,7 @@ export interface Stat {
 export interface StatParts
   extends Pick<Stat, 'clusterId' | 'name' | 'queue' | 'host' | 'pid' | 'startedAt' | 'reincarnations'> {
   /** Where the cluster's machine is. */
-  readonly life: 'starting' | 'running' | 'stopping' | 'stopped'
+  readonly life: 'starting' | 'running' | 'paused' | 'stopping' | 'stopped'
   readonly workerCount: number
   readonly counters: Stat['counters']
   readonly processes: readonly ProcessStat[]
@@ -121,6 +121,8 @@ function statusOf(life: StatParts['life'], busy: boolean): ClusterStatus {
       return 'Starting'
     case 'running':
       return busy ? 'Working' : 'Idle'
+    case 'paused':
+      return 'Paused'
     case 'stopping':
       return 'Stopping'
     case 'stopped':

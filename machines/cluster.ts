@@ -82,6 +82,10 @@ export const clusterMachine = setup({
       },
     }),
     noteReport: assign({ report: ({ event }) => event as ClusterContext['report'] }),
+    noteScaled: assign({
+      report: ({ context, event }) =>
+        context.report && { ...context.report, workers: (event as { workers: number }).workers },
+    }),
     publishStat: sendTo('bus', { type: 'stat.publish' } satisfies BusOrder),
     noteStopped: assign(({ event }) => {
       const { interrupted, deadline } = event as Extract<SentinelReport, { type: 'sentinel.stopped' }>
@@ -172,6 +176,8 @@ export const clusterMachine = setup({
         'cluster.reload': { actions: 'orderReload' },
         'sentinel.scaled': {
           actions: [
+            'noteScaled',
+            'publishStat',
             'reportScaled',
             {
               type: 'announce',
@@ -189,12 +195,12 @@ export const clusterMachine = setup({
         },
         paused: {
           description: 'No task comes in; what was taken is finished',
-          entry: { type: 'announce', params: { event: 'cluster.paused' } },
+          entry: [{ type: 'announce', params: { event: 'cluster.paused' } }, 'publishStat'],
           on: {
             'cluster.resume': { actions: 'orderResume' },
             'sentinel.resumed': {
               target: 'taking',
-              actions: { type: 'announce', params: { event: 'cluster.resumed' } },
+              actions: [{ type: 'announce', params: { event: 'cluster.resumed' } }, 'publishStat'],
             },
           },
         },
