@@ -7,10 +7,10 @@ import type {
   ReadyReport,
   Testament,
 } from './protocol.ts'
-import { reconnectDelay } from './pusher.ts'
+import { reconnectDelay, STEADY } from './pusher.ts'
 
 export interface MonitorContext {
-  /** Failed attempts to open the store since the last that worked. */
+  /** How often the store was lost or could not be opened since it last lasted. */
   readonly attempts: number
   readonly socket: string
 }
@@ -64,6 +64,7 @@ const monitorSetup = setup({
   },
   delays: {
     RECONNECT: ({ context }) => reconnectDelay(context.attempts),
+    STEADY,
   },
 })
 
@@ -72,6 +73,7 @@ const storeStates = {
   connected: monitorSetup.createStateConfig({
     description: 'Saving',
     entry: 'save',
+    after: { STEADY: { actions: 'forgetAttempts' } },
     on: {
       'store.lost': {
         target: 'reconnecting',
@@ -90,7 +92,7 @@ const storeStates = {
       src: 'connectStore',
       onDone: {
         target: 'connected',
-        actions: ['forgetAttempts', { type: 'announce', params: { event: 'store.connected' } }],
+        actions: { type: 'announce', params: { event: 'store.connected' } },
       },
       onError: 'reconnecting',
     },

@@ -2,7 +2,7 @@ import { assign, emit, fromCallback, fromPromise, sendTo, setup, spawnChild } fr
 import type { OrphanedReport, PusherOrder, PusherReport, ReadyReport } from './protocol.ts'
 
 export interface PusherContext {
-  /** Failed attempts to connect since the last that worked. */
+  /** How often the broker was lost or could not be reached since it last lasted. */
   readonly attempts: number
   readonly socket: string
 }
@@ -30,6 +30,12 @@ export type DispatcherReport =
 export type DeliveriesReport = { readonly type: 'broker.lost'; readonly reason: string }
 
 export type PusherEvent = PusherOrder | DispatcherReport | DeliveriesReport | OrphanedReport
+
+/**
+ * Milliseconds that a connection must last before its loss counts as the first one. What can be opened but not used, such
+ * as a file on a full disk, would otherwise be opened and lost ten times a second.
+ */
+export const STEADY = 10_000
 
 /** How long to wait before connection attempt n: 0.1 s, 0.2 s, … up to 5 s. */
 export function reconnectDelay(attempts: number): number {
@@ -95,6 +101,7 @@ export const pusherMachine = setup({
   },
   delays: {
     RECONNECT: ({ context }) => reconnectDelay(context.attempts),
+    STEADY,
   },
 }).createMachine({
   id: 'pusher',
@@ -160,7 +167,7 @@ export const pusherMachine = setup({
               {
                 guard: 'wasAway',
                 target: 'connected',
-                actions: ['forgetAttempts', { type: 'announce', params: { event: 'broker.connected' } }],
+                actions: { type: 'announce', params: { event: 'broker.connected' } },
               },
               { target: 'connected' },
             ],
@@ -171,6 +178,7 @@ export const pusherMachine = setup({
         connected: {
           description: 'Consuming',
           invoke: { src: 'deliveries', onError: 'reconnecting' },
+          after: { STEADY: { actions: 'forgetAttempts' } },
           on: {
             'broker.lost': { target: 'reconnecting', actions: LOST },
             'pusher.pause': 'paused',

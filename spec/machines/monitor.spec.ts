@@ -6,6 +6,7 @@ import {
   type OutcomesOrder,
   type OutcomesReport,
 } from '../../machines/monitor.ts'
+import { STEADY } from '../../machines/pusher.ts'
 
 const settle = () => new Promise(setImmediate)
 
@@ -122,6 +123,7 @@ describe('the monitor machine', () => {
           'store.lost',
           'store.connected',
         ])
+        clock.increment(STEADY)
         expect(actor.getSnapshot().context.attempts).to.equal(0)
       })
     })

@@ -6,6 +6,7 @@ import {
   type PusherEvent,
   pusherMachine,
   reconnectDelay,
+  STEADY,
 } from '../../machines/pusher.ts'
 
 /** Promises of the machine are settled in microtasks; this lets them all. */
@@ -145,7 +146,21 @@ describe('the pusher machine', () => {
       expect(value()).to.deep.equal({ running: 'connected' })
       expect(calls).to.include({ connects: 3, consumers: 1 })
       expect(log).to.deep.equal(['pusher.ready', 'broker.lost', 'broker.connected'])
+      clock.increment(STEADY)
       expect(actor.getSnapshot().context.attempts).to.equal(0)
+    })
+
+    it('waits ever longer for a broker that comes back only to be lost again', async () => {
+      const { connect, send, clock, value } = made()
+      await connect()
+      for (const delay of [100, 200, 400, 800]) {
+        send({ type: 'broker.lost', reason: 'full' })
+        clock.increment(delay - 1)
+        expect(value()).to.deep.equal({ running: 'reconnecting' })
+        clock.increment(1)
+        await settle()
+        expect(value()).to.deep.equal({ running: 'connected' })
+      }
     })
 
     it('reconnects also when its consumer throws', async () => {
