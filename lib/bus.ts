@@ -11,6 +11,8 @@ export interface BusParts {
   readonly stat: () => string
   /** Hears an order and answers it, or not. Must not reject. */
   readonly onOrder: (body: string) => Promise<string | undefined>
+  /** Sees what all clusters show, each time that a line has opened. */
+  readonly onStats: (bodies: readonly string[]) => void
 }
 
 /** Milliseconds for which a stat is shown: gone within 5 s of the cluster's death, and not at a hiccup. */
@@ -63,7 +65,7 @@ class Line {
     this.#broker = parts.makeBroker()
     this.#silence = setInterval(() => this.publish(), LONGEST_SILENCE)
     this.#silence.unref()
-    this.#open().then(() => report({ type: 'line.opened' }), this.#lose)
+    this.#open().then(() => this.#begin(), this.#lose)
   }
 
   publish(): void {
@@ -84,6 +86,17 @@ class Line {
     const broker = await this.#broker
     await broker.connect()
     await broker.onControl({ clusterId, onOrder, onLost: this.#lose })
+  }
+
+  #begin(): void {
+    this.#report({ type: 'line.opened' })
+    this.#lookAround().catch(this.#lose)
+  }
+
+  /** Nobody waits for it: a broker may take a second to collect them. */
+  async #lookAround(): Promise<void> {
+    const broker = await this.#broker
+    this.#parts.onStats(await broker.stats())
   }
 
   async #publish(): Promise<void> {

@@ -78,9 +78,8 @@ export class Client {
    * How many tasks wait in a queue; the client's own when none is named.
    * @throws {BrokerError} when the broker cannot be reached
    */
-  async queueSize(queue?: string): Promise<number> {
-    const { name } = await this.settings()
-    return this.#pending.hold(this.#broker.use((broker) => broker.queueSize(queue ?? name)))
+  queueSize(queue?: string): Promise<number> {
+    return this.atBroker((broker, { settings: { name } }) => broker.queueSize(queue ?? name))
   }
 
   /**

@@ -28,7 +28,7 @@ import { entryFile } from './process/entry.ts'
 import { fromProcess } from './process/fork.ts'
 import type { RoleInput } from './roles/role.ts'
 import { Signer } from './signing.ts'
-import { composeStat, type Stat, type StatParts, sealStat } from './stat.ts'
+import { composeStat, openStats, type Stat, type StatParts, sealStat } from './stat.ts'
 
 /** Whether something has come about, and a promise of it. */
 export interface Signal {
@@ -72,6 +72,7 @@ export class Cluster {
     makeBroker: () => createBroker(brokerOptionsOf(this.#settings as Settings)),
     stat: () => sealStat(this.stat, this.#signer as Signer),
     onOrder: (body) => this.#hearOrder(body),
+    onStats: (bodies) => this.#noteNeighbours(bodies),
   })
   #signer: Signer | undefined
   #orders: OrderDesk | undefined
@@ -378,6 +379,18 @@ export class Cluster {
     if (heard.type === 'obeyed') this.#recorder.record('order.obeyed', { cluster, order: heard.order })
     else this.#recorder.record('order.refused', { cluster, reason: heard.reason })
     return heard.answer
+  }
+
+  /** Whoever starts a second cluster by mistake is to know it. */
+  #noteNeighbours(bodies: readonly string[]): void {
+    const others = openStats(bodies, this.#signer as Signer)
+      .filter(
+        ({ clusterId, queue, status }) =>
+          queue === this.queue && clusterId !== this.clusterId && status !== 'Stopping',
+      )
+      .map(({ name }) => name)
+    if (others.length > 0)
+      this.#recorder.record('cluster.shared', { cluster: this.name, queue: this.queue, others })
   }
 
   #hear(record: LogRecord): void {

@@ -41,8 +41,12 @@ export {
   deleteTask,
   fetch,
   type LookupOptions,
+  locate,
   result,
+  type Sighting,
   Task,
   type TaskRecord,
+  type TaskState,
   type WaitOptions,
 } from './tasks/results.ts'
+export type { CurrentRun } from './tasks/runs.ts'

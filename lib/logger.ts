@@ -66,7 +66,8 @@ export interface Records {
   'cluster.paused': ClusterServing
   'cluster.resumed': ClusterServing
   'cluster.scaled': ClusterServing & { readonly workers: number }
-  'cluster.shared': { readonly dataDir: string }
+  /** `others`: the four words of each cluster that serves the same queue. */
+  'cluster.shared': ClusterServing & { readonly others: readonly string[] }
   /** Modules that a worker has loaded for its tasks, as `file:` URLs; told only to those who listen. */
   'tasks.loaded': Speaker & { readonly modules: readonly string[] }
   'task.started': Speaker & TaskFields
@@ -155,7 +156,8 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
   },
   'cluster.shared': {
     level: 'info',
-    words: ({ dataDir }) => `Another cluster works in this data folder too: ${dataDir}`,
+    words: ({ cluster, queue, others }) =>
+      `Q Cluster ${cluster} [${queue}] shares its queue with ${others.join(', ')}.`,
   },
   'tasks.loaded': {
     level: 'debug',

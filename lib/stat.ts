@@ -89,6 +89,11 @@ export function sealStat(stat: Stat, signer: Signer): string {
   return sealEnvelope('stat', stat, signer)
 }
 
+/** Opens the stats that are ours; others are left out: whoever lists clusters need not hear of them. */
+export function openStats(bodies: readonly string[], signer: Signer): Stat[] {
+  return newestOfEach(bodies.flatMap((body) => readStat(body, signer)))
+}
+
 /** Where to look; the default client where it is absent. */
 export interface StatOptions {
   readonly client?: Client
@@ -107,8 +112,8 @@ export const Stat = {
   /** The stats of all clusters at our broker, whatever queue they serve, in the order of their start. */
   async getAll({ client = defaultClient() }: StatOptions = {}): Promise<Stat[]> {
     return client.atBroker(async (broker, { signer }) => {
-      const stats = (await broker.stats()).flatMap((body) => readStat(body, signer))
-      return newestOfEach(stats).sort((one, other) => one.startedAt - other.startedAt)
+      const stats = openStats(await broker.stats(), signer)
+      return stats.sort((one, other) => one.startedAt - other.startedAt)
     })
   },
 }
@@ -140,7 +145,7 @@ function gauge(processes: readonly ProcessStat[], role: ProcessStat['role'], nam
     .reduce((sum, { gauges }) => sum + (gauges[name] ?? 0), 0)
 }
 
-/** One that is not ours, or was kept back and shown again, is no stat: whoever lists clusters need not hear of it. */
+/** None where it is not signed by us, or was kept back and shown again. */
 function readStat(body: string, signer: Signer): Stat[] {
   try {
     return [openEnvelope<Stat>('stat', body, signer)]

@@ -64,7 +64,10 @@ const DEFAULTS: Partial<Record<OptionName, string>> = {
 
 /** A record whose fields are their own names, so that a line shows where each stands; what is counted with is a number. */
 function sample(event: EventName): LogRecord {
-  const fields: Record<string, unknown> = { event, attempt: 1, delay: 60_000, error: { message: '<error>' } }
+  const fields: Record<string, unknown> = {
+    ...{ event, attempt: 1, delay: 60_000, others: ['<others>'] },
+    error: { message: '<error>' },
+  }
   return new Proxy(fields, {
     get: (own, name) => own[String(name)] ?? `<${String(name)}>`,
   }) as unknown as LogRecord

@@ -1,6 +1,8 @@
 import { stripVTControlCharacters } from 'node:util'
 import { defaultClient } from '../client.ts'
+import { StoreError } from '../errors.ts'
 import { Stat } from '../stat.ts'
+import type { OutcomeCounts } from '../stores/store.ts'
 
 /** What is seen of the clusters at a broker, and what waits in one of its queues. */
 export interface View {
@@ -8,19 +10,32 @@ export interface View {
   readonly queue: string
   readonly queued: number
   readonly locked: number
+  /** Outcomes in the store; null where it cannot be reached, which must not hide the clusters. */
+  readonly saved: OutcomeCounts | null
   readonly clusters: readonly Stat[]
 }
 
 /** Looks at everything by way of the default client. */
 export async function lookAround(queue: string): Promise<View> {
   const clusters = await Stat.getAll()
+  const saved = await savedOutcomes()
   return defaultClient().atBroker(async (broker) => ({
     broker: await broker.info(),
     queue,
     queued: await broker.queueSize(queue),
     locked: await broker.lockSize(queue),
+    saved,
     clusters,
   }))
+}
+
+async function savedOutcomes(): Promise<OutcomeCounts | null> {
+  try {
+    return await defaultClient().atStore((store) => store.counts())
+  } catch (error) {
+    if (error instanceof StoreError) return null
+    throw error
+  }
 }
 
 /** A view as data, with the totals that {@link clustersAsText} shows. */
@@ -29,9 +44,13 @@ export function clustersAsData({ clusters, ...view }: View): object {
 }
 
 /** The same for people: the rows of the reference's `qinfo`, the columns of its `qmonitor`, and every process. */
-export function clustersAsText({ broker, queue, queued, locked, clusters }: View): string {
+export function clustersAsText({ broker, queue, queued, locked, saved, clusters }: View): string {
   const { workers, restarts } = totalsOf(clusters)
-  const totals = `Clusters ${clusters.length}  Workers ${workers}  Restarts ${restarts}  Queued ${queued}(${locked})`
+  const { successes = '?', failures = '?' } = saved ?? {}
+  const totals = [
+    `Clusters ${clusters.length}  Workers ${workers}  Restarts ${restarts}`,
+    `Queued ${queued}(${locked})  Successes ${successes}  Failures ${failures}`,
+  ].join('  ')
   const running =
     clusters.length === 0
       ? ['No clusters appear to be running.']

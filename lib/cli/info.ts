@@ -37,8 +37,11 @@ async function showClusters(flags: Flags): Promise<void> {
   const view = await lookAround(settings.name)
   await close()
   const ids = view.clusters.map(({ clusterId }) => clusterId)
-  if (flags.ids) print(flags.json ? ids : ids.join('\n') || 'No clusters appear to be running.')
-  else print(flags.json ? clustersAsData(view) : clustersAsText(view))
+  if (!flags.ids) print(flags.json ? clustersAsData(view) : clustersAsText(view))
+  else if (flags.json) print(ids)
+  else if (ids.length > 0) print(ids.join('\n'))
+  // Whoever reads ids from stdout takes no sentence for one.
+  else console.error('No clusters appear to be running.')
 }
 
 function print(shown: object | string): void {

@@ -3,7 +3,8 @@ import { defaultClient } from '../client.ts'
 import { ResultTimeoutError } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
 import type { OutcomeFilter } from '../stores/store.ts'
-import { fetch, type TaskRecord, toRecord } from '../tasks/results.ts'
+import { locate, type TaskRecord, toRecord } from '../tasks/results.ts'
+import type { CurrentRun } from '../tasks/runs.ts'
 import { addFlags, type Flags } from './flags.ts'
 import { jsonOf, textOf, withClient } from './values.ts'
 
@@ -39,7 +40,7 @@ function addList(parent: Command): void {
 function addShow(parent: Command): void {
   const command = parent
     .command('show')
-    .description('Show all that is saved of one task.')
+    .description('Show where a task is, and all that is saved of it.')
     .argument('<task>', 'its id, or its name: then the newest task of that name')
     .option('--json', 'As JSON.')
   addFlags(command).addHelpText('after', SHOW_EXAMPLES).action(show)
@@ -55,9 +56,10 @@ function list(flags: Flags): Promise<void> {
 
 function show(idOrName: string, flags: Flags): Promise<void> {
   return withClient(flags, async () => {
-    const record = await fetch(idOrName)
-    if (!record) throw unknown(idOrName)
-    console.log(flags.json ? jsonOf(record) : sheetOf(record))
+    const { state, run, record } = await locate(idOrName)
+    if (!run && !record) throw unknown(idOrName)
+    if (flags.json) console.log(jsonOf({ ...record, state, ...(run && { current: run }) }))
+    else console.log([...(run ? [runSheetOf(run)] : []), ...(record ? [sheetOf(record)] : [])].join('\n\n'))
   })
 }
 
@@ -88,6 +90,30 @@ function tableOf(records: readonly TaskRecord[]): string {
     ...records.map((record) => COLUMNS.map(([, of]) => of(record))),
   ]
   return rowsOf(rows)
+}
+
+/** What runs now; what stands below it is of an attempt before. */
+function runSheetOf({
+  taskId,
+  name,
+  func,
+  attempt,
+  run,
+  startedAt,
+  clusterId,
+  host,
+  pid,
+}: CurrentRun): string {
+  return rowsOf([
+    ['id', taskId],
+    ['name', safe(name)],
+    ['func', safe(func)],
+    ['cluster', clusterId],
+    ['worker', `${pid} on ${safe(host)}`],
+    ['state', 'running'],
+    ['attempt', `${attempt} (run ${run})`],
+    ['started', new Date(startedAt).toISOString()],
+  ])
 }
 
 function sheetOf({ id, name, func, args, group, cluster, attempt, run, ...rest }: TaskRecord): string {
@@ -137,7 +163,7 @@ function rowsOf(rows: readonly (readonly string[])[]): string {
 
 function unknown(idOrName: string): ResultTimeoutError {
   return new ResultTimeoutError(
-    `The task "${idOrName}" has no outcome: it waits or runs, was never enqueued here, or was forgotten (saveLimit).`,
+    `The task "${idOrName}" has no outcome, and no worker runs it: it waits, was never enqueued here, or was forgotten (saveLimit).`,
   )
 }
 

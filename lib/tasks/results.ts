@@ -5,6 +5,7 @@ import type { SavedOutcome } from '../stores/store.ts'
 import { decode } from './codec.ts'
 import { checkName, show } from './define.ts'
 import type { FailureRecord } from './failure.ts'
+import { type CurrentRun, currentRun } from './runs.ts'
 
 /** How long to wait, and for which outcome. */
 export interface WaitOptions {
@@ -54,6 +55,22 @@ export interface TaskRecord<T = unknown> {
   readonly timeTaken: number
 }
 
+/**
+ * `running`: a worker shows it. `success` and `failure`: its record says so; also a failure that will be tried again, until
+ * it runs. `queued`: neither. That is as much as can be known, for no broker looks for a task in its queue: one that was
+ * purged, or whose success was not saved or is forgotten, looks the same.
+ */
+export type TaskState = 'queued' | 'running' | 'success' | 'failure'
+
+/** All that can be known of a task. */
+export interface Sighting<T = unknown> {
+  readonly state: TaskState
+  /** Where it runs. */
+  readonly run?: CurrentRun
+  /** Its best outcome so far. */
+  readonly record?: TaskRecord<T>
+}
+
 /** A task that was enqueued. */
 export class Task<T = unknown> {
   /** 32 hex digits, the same for all attempts. */
@@ -92,6 +109,15 @@ export class Task<T = unknown> {
     return recordOf<T>(this.#client, this.id, options)
   }
 
+  /**
+   * Tells where the task is now: see {@link locate}.
+   * @throws {BrokerError} when the broker cannot be reached
+   * @throws {StoreError} when the store cannot be reached
+   */
+  async state(): Promise<TaskState> {
+    return (await locate(this.id, { client: this.#client })).state
+  }
+
   /** Forgets the task's record: see {@link deleteTask}. */
   delete(): Promise<boolean> {
     return deleteTask(this.id, { client: this.#client })
@@ -117,6 +143,24 @@ export function fetch<T = unknown>(
   options: LookupOptions = {},
 ): Promise<TaskRecord<T> | undefined> {
   return recordOf<T>(options.client ?? defaultClient(), idOrName, options)
+}
+
+/**
+ * Looks where a task is. What workers run is as old as a cluster's last stat: a guard cycle.
+ * @param idOrName the task's id (32 hex digits), or its human name: then the newest task of that name
+ * @throws {BrokerError} when the broker cannot be reached
+ * @throws {StoreError} when the store cannot be reached
+ */
+export async function locate<T = unknown>(
+  idOrName: string,
+  { client = defaultClient() }: Pick<LookupOptions, 'client'> = {},
+): Promise<Sighting<T>> {
+  // In this order: the outcome of a run that ends in between is seen, so it never seems to wait again.
+  const run = await currentRun(idOrName, client)
+  const record = await recordOf<T>(client, idOrName, {})
+  if (record?.final) return { state: record.state, record }
+  const state = run ? 'running' : (record?.state ?? 'queued')
+  return { state, ...(run && { run }), ...(record && { record }) }
 }
 
 /**
