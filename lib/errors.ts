@@ -13,7 +13,7 @@ export const EXIT = {
   usage: 2,
   /** The broker or the store cannot be reached. */
   unreachable: 3,
-  /** A task module cannot be loaded. */
+  /** A task module cannot be loaded, or there is none. */
   tasks: 4,
   /** The restart budget is spent. */
   restarts: 5,
@@ -25,7 +25,7 @@ export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   interrupted: 'A started task was interrupted, the stop reached its deadline, or what was asked for failed.',
   usage: 'The command line or the configuration is wrong.',
   unreachable: 'The broker or the store cannot be reached, or its files are of a newer version.',
-  tasks: 'A task module cannot be loaded.',
+  tasks: 'A task module cannot be loaded, or there is none.',
   restarts: 'The restart budget is spent: processes died too often for reasons that no task explains.',
 }
 

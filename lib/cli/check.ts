@@ -131,10 +131,11 @@ function definitionsOf(tasks: readonly LoadedTask[]): TaskDefinition[] {
 }
 
 const NO_TASKS: Finding = {
-  severity: 'warning',
+  severity: 'error',
   code: 'no-tasks',
   message: 'There is no task module: every task would fail as not defined.',
   remedy: 'Name the modules in tasks, or call one tasks.ts beside the config file.',
+  exitCode: EXIT.tasks,
 }
 
 function cannotLoad({ message }: { message: string }): Finding {

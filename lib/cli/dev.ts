@@ -2,9 +2,8 @@ import { type FSWatcher, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
-import { Cluster } from '../cluster.ts'
-import { addFlags, configOf, type Flags } from './flags.ts'
-import { START_FLAGS } from './start.ts'
+import { addFlags, type Flags } from './flags.ts'
+import { clusterOf, START_FLAGS } from './start.ts'
 
 const EXAMPLES = `
 Examples:
@@ -22,8 +21,7 @@ export function addDev(program: Command): void {
 }
 
 async function dev(flags: Flags): Promise<void> {
-  const { settings } = await configOf(flags, { handleSignals: true })
-  const cluster = new Cluster(settings)
+  const cluster = await clusterOf(flags)
   // The log tells why it could not: the old workers go on, and the next change is another try.
   using files = new Watcher(() => void cluster.reload().catch(() => {}))
   cluster.on('tasks.loaded', ({ modules }) => {

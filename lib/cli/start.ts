@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { Cluster } from '../cluster.ts'
+import { TaskLoadError } from '../errors.ts'
 import { optionNames } from '../options.ts'
 import { addFlags, configOf, type Flags } from './flags.ts'
 
@@ -23,9 +24,20 @@ export const START_FLAGS = optionNames.filter(
   (name) => !['secretKey', 'altClusters', 'handleSignals'].includes(name),
 )
 
-async function start(flags: Flags): Promise<void> {
+/**
+ * The cluster that the flags of `start` want.
+ * @throws {TaskLoadError} where no task module is named or found: it would take what others have enqueued and fail it all
+ */
+export async function clusterOf(flags: Flags): Promise<Cluster> {
   const { settings } = await configOf(flags, { handleSignals: true })
-  const cluster = new Cluster(settings)
+  if (settings.tasks.length > 0) return new Cluster(settings)
+  throw new TaskLoadError(
+    `Expected a task module, got none in ${process.cwd()}; call one tasks.ts, or name it with --tasks or in the config file.`,
+  )
+}
+
+async function start(flags: Flags): Promise<void> {
+  const cluster = await clusterOf(flags)
   await cluster.start()
   await cluster.ended()
   process.exitCode = cluster.exitCode

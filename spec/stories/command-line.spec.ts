@@ -114,6 +114,15 @@ describe('the command line', function () {
       expect(cluster.log()).to.match(/TaskLoadError/)
     })
 
+  it('ends with exit code 4 and a sentence when there is no task module: it would fail what others enqueue', async () => {
+    await rm(join(stage.folder, 'tasks.mjs'))
+    for (const command of ['start', 'dev', 'check']) {
+      const refused = run(command)
+      expect(await refused.exit).to.deep.equal([4, null])
+      expect(refused.log()).to.match(/(Expected|There is no) (a )?task module.*tasks\.ts/s)
+    }
+  })
+
   it('ends with exit code 3 and a sentence when the queue is no database', async () => {
     mkdirSync(stage.dataDir, { mode: 0o700 })
     await stage.write('.qcluster/queue.db', 'this is not a database at all'.repeat(50))
