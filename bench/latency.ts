@@ -1,8 +1,10 @@
 /** How long it takes on an idle cluster until a caller has the result of what it has enqueued. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asyncTask, type Client } from 'qcluster'
+import { bareRoundTrips } from './bare.ts'
 import { StartedCluster } from './cluster.ts'
 import { endLater } from './resources.ts'
+import type { Row } from './table.ts'
 import { noop } from './tasks.ts'
 
 export interface LatencyDeployment {
@@ -20,8 +22,20 @@ const WARM_UP = 200
 /** Milliseconds between two tasks, so that each finds the cluster idle. */
 const PAUSE = 5
 
+/** The rows of any deployment. */
+export async function latencyRows(deployment: LatencyDeployment): Promise<Row[]> {
+  const { p50, p99 } = await measureLatency(deployment)
+  const bare = await bareRoundTrips()
+  const what = 'enqueue → result, idle cluster'
+  const beside = (value: number) => ({ what: 'process.send there and back', value })
+  return [
+    { what: `${what}, p50`, value: p50, unit: 'ms', floor: { most: 1.5 }, beside: beside(bare.p50) },
+    { what: `${what}, p99`, value: p99, unit: 'ms', floor: { most: 8 }, beside: beside(bare.p99) },
+  ]
+}
+
 /** Milliseconds from the call of `asyncTask` to the result. */
-export async function measureLatency({ flags, makeClient }: LatencyDeployment): Promise<Percentiles> {
+async function measureLatency({ flags, makeClient }: LatencyDeployment): Promise<Percentiles> {
   const cluster = new StartedCluster({ workers: 2, flags, logLevel: 'info' })
   await cluster.running
   const client = makeClient()
