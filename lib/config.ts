@@ -21,6 +21,8 @@ export interface Options extends z.input<typeof optionTable> {}
 export interface Settings extends Readonly<Omit<z.output<typeof optionTable>, 'secretKey' | 'altClusters'>> {
   /** The first one signs, all are accepted. */
   readonly secretKey: readonly string[]
+  /** True where the key is the data folder's own, not one that was given. */
+  readonly isKeyOfFolder: boolean
 }
 
 export type LogLevel = Settings['logLevel']
@@ -264,6 +266,7 @@ async function complete(
     tasks: checked.tasks.length > 0 ? checked.tasks : [findFile(home, TASK_FILES) ?? []].flat(),
     queueLimit: Math.max(checked.queueLimit, checked.workers * checked.concurrency + 1),
     secretKey: await secretsOf(checked.secretKey, dataDir, makeKey),
+    isKeyOfFolder: checked.secretKey === undefined,
   }
 }
 

@@ -74,6 +74,16 @@ export function loadSecret(dataDir: string): Promise<string | undefined> {
   return readSecret(keyFile(dataDir))
 }
 
+/**
+ * Puts the secret of a data folder back where somebody has removed it, unless there is another one by now: else the next
+ * producer makes a new one, and nobody accepts what it signs.
+ *
+ * @throws {ConfigError} when it cannot be written.
+ */
+export async function restoreSecret(dataDir: string, secret: string): Promise<void> {
+  if ((await loadSecret(dataDir)) === undefined) await createSecret(dataDir, keyFile(dataDir), secret)
+}
+
 function keyFile(dataDir: string): string {
   return join(dataDir, 'secret.key')
 }
@@ -105,10 +115,14 @@ function refuseEmpty(secret: string, path: string): string {
   )
 }
 
-async function createSecret(dataDir: string, path: string): Promise<void> {
+async function createSecret(
+  dataDir: string,
+  path: string,
+  secret = randomBytes(32).toString('base64url'),
+): Promise<void> {
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 })
-    await publishSecret(path, randomBytes(32).toString('base64url'))
+    await publishSecret(path, secret)
   } catch (error) {
     throw keyFileError(`Cannot make the key file ${path}`, error)
   }

@@ -75,6 +75,7 @@ describe('configuration', () => {
         dataDir: join(folder, '.qcluster'),
         durability: 'normal',
         handleSignals: false,
+        isKeyOfFolder: false,
         runOnce: false,
         compress: false,
         maxPayload: 16_000_000,

@@ -9,7 +9,7 @@ import type { Broker, Settlement } from '../brokers/broker.ts'
 import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
 import { openPackage } from '../package.ts'
 import { type FrameSocket, listen, socketPath } from '../process/socket.ts'
-import { Signer } from '../signing.ts'
+import { restoreSecret, Signer } from '../signing.ts'
 import { Dispatcher } from './dispatcher.ts'
 import type { MonitorToPusher, PusherToMonitor, PusherToWorker, WorkerToPusher } from './frames.ts'
 import { Intake } from './intake.ts'
@@ -84,6 +84,8 @@ export function pusher(role: RoleContext) {
       connectBroker: fromPromise<void>(async () => {
         const opened = broker ?? (await createBroker(brokerOptionsOf(settings)))
         broker = opened
+        // Before there is a new folder that a producer could find without a key.
+        if (settings.isKeyOfFolder) await restoreSecret(settings.dataDir, settings.secretKey[0] as string)
         await opened.connect()
         // If a loss was told meanwhile, consuming from it tells it again.
         broker = opened
