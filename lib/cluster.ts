@@ -13,6 +13,7 @@ import type { Options, Settings } from './config.ts'
 import { childEnvironment, resolveSettings } from './config.ts'
 import { makeRuntimeDirectory, sweepRuntimeDirectories } from './directory.ts'
 import { ConfigError, EXIT, NotRunningError, ProcessExitError, TaskLoadError } from './errors.ts'
+import { Hub, type InspectionObserver, sourceOf } from './inspection/hub.ts'
 import {
   createLogger,
   createRecorder,
@@ -26,6 +27,7 @@ import { humanName, newClusterId } from './names.ts'
 import { OrderDesk } from './orders.ts'
 import { entryFile } from './process/entry.ts'
 import { fromProcess } from './process/fork.ts'
+import { inspectionOf } from './process/inspection.ts'
 import type { RoleInput } from './roles/role.ts'
 import { Signer } from './signing.ts'
 import { composeStat, openStats, type Stat, type StatParts, sealStat } from './stat.ts'
@@ -43,6 +45,8 @@ export interface ClusterOptions extends Options {
    * and its own level what it shows.
    */
   readonly logger?: OwnLogger
+  /** Sees every machine of every process from the first moment, as {@link Cluster.inspect} shows them. It stays in this process. */
+  readonly inspect?: InspectionObserver
 }
 
 /**
@@ -81,17 +85,21 @@ export class Cluster {
   #directory: { readonly path: string; remove(): void } | undefined
   /** The machine that decides: subscribe to it, or look at its snapshot. */
   readonly actor: ActorRefFrom<typeof clusterMachine>
+  /** @internal What is seen of the cluster's machines, for whoever shows them. */
+  readonly hub: Hub
 
   /** @param options checked by {@link start}, which rejects with a ConfigError that lists all findings */
   constructor(options: ClusterOptions = {}) {
-    const { logger, ...others } = options
+    const { logger, inspect, ...others } = options
     // Settings that are complete are known by their identity.
-    this.#options = logger === undefined ? options : others
+    this.#options = logger === undefined && inspect === undefined ? options : others
     this.#ownLogger = logger
     offerDefaults(this.#options)
     this.actor = createActor(this.#machine())
     // A failure is told by start() and stop(), from the snapshot.
-    this.actor.subscribe({ error: () => {} })
+    this.actor.subscribe({ error: () => inspectionOf(this.actor.system).noteFailure() })
+    this.hub = new Hub(sourceOf(this.actor, () => this.#settings?.inspectPayloads ?? false, this.clusterId))
+    if (inspect) this.inspect(inspect)
     this.actor.start()
   }
 
@@ -251,6 +259,19 @@ export class Cluster {
     this.#events.on(event, listener)
     if (isNew && !this.hasStopped) this.actor.send({ type: 'events.wanted', events: this.#wantedEvents() })
     return () => this.#events.off(event, listener)
+  }
+
+  /**
+   * Shows every actor of every process to an observer: the present first, then registrations, events and snapshots, as
+   * XState's own `inspect` does. The actors are stand-ins with ids that are unique over all processes; contexts, results and
+   * the fields of events are left out unless `inspectPayloads` is set. Nobody tells anything unless somebody looks.
+   *
+   * @example
+   * const end = cluster.inspect(createWebSocketInspector().inspect)
+   * @returns what ends it
+   */
+  inspect(observer: InspectionObserver): () => void {
+    return this.hub.observe(observer)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -429,6 +450,7 @@ export class Cluster {
   }
 
   async #close(): Promise<void> {
+    this.hub.flush()
     await this.#bus.closed()
     const [logger, directory] = [this.#logger, this.#directory]
     this.#logger = undefined

@@ -184,6 +184,11 @@ const ownOptions = z.object({
     ),
   logLevel: logLevel.default('info').describe('The least level that is logged.'),
   logFormat: oneOf('text', 'json').default('text').describe('Lines for people, or one JSON object a line.'),
+  inspectPayloads: flag()
+    .default(false)
+    .describe(
+      'Show whoever inspects the machines also their contexts, results, messages of errors and the fields of events.',
+    ),
   scheduler: flag().default(true).describe('Turn due schedules into tasks.'),
   maxRestarts: wholeNumber(0)
     .default(5)
@@ -238,8 +243,8 @@ export function expectationOf(name: OptionName): string {
  * @param place where the user corrects it, such as the path of a config file
  */
 export function faultOf(name: string, value: unknown, place: string): string | undefined {
-  if (name === 'logger')
-    return `logger: a logger stays in the process that made it; give it to new Cluster({ logger }) instead, and remove it from ${place}.`
+  if (name === 'logger' || name === 'inspect')
+    return `${name}: ${ONLY_IN_CODE[name]} stays in the process that made it; give it to new Cluster({ ${name} }) instead, and remove it from ${place}.`
   if (!isOption(name))
     return `${name}: there is no such option; the nearest one is ${nearestName(name, optionNames)}. Correct it in ${place}.`
   const stranger = strangerIn(value, name)
@@ -260,6 +265,9 @@ export function readText(name: OptionName, source: string): unknown {
   const fitting = readings.find((reading) => optionTable.shape[name].safeParse(reading).success)
   return fitting === undefined ? readings[0] : fitting
 }
+
+/** What no other process can have. */
+const ONLY_IN_CODE = { logger: 'a logger', inspect: 'an observer' }
 
 /** Names a value's kind for a sentence: `a list`, `a function`, `a URL`. */
 export function kindOf(value: unknown): string {

@@ -233,3 +233,58 @@ export type SentinelReport =
   /** The sentinel's process ends after this. `interrupted` names the runs that did not finish. */
   | { readonly type: 'sentinel.stopped'; readonly interrupted: number; readonly deadline: boolean }
   | { readonly type: 'sentinel.failed'; readonly error: ReportedError }
+
+/* ---- Inspection: what processes tell of their actors, only while somebody watches. Never seen by a machine. */
+
+/** Tell what your actors do from now on, the present first. From a process to one that it has forked. */
+export interface Watch {
+  /** The actor that stands for the child in its parent, and so is the parent of the child's root actor. */
+  readonly parent: string
+  /** Whether contexts, inputs, outputs, messages of errors and the fields of events may leave the process. */
+  readonly payloads: boolean
+}
+
+/** A snapshot as it is shown: plain data, without what a machine keeps to itself. */
+export interface SeenSnapshot {
+  readonly status: string
+  /** Where a machine is; absent in other actors. */
+  readonly value?: unknown
+  readonly tags?: readonly string[]
+  readonly error?: unknown
+  readonly context?: unknown
+  readonly input?: unknown
+  readonly output?: unknown
+}
+
+/** Something that an actor did. Its id is unique over all processes and restarts: `<name of its process>/<session>`. */
+export type InspectionNote = {
+  /** The actor: of an event, who got it. */
+  readonly id: string
+  /** Milliseconds since the epoch. */
+  readonly at: number
+} & (
+  | {
+      readonly type: 'actor.registered'
+      readonly parent: string | null
+      readonly name: string
+      /** The machine as it can be drawn; of another actor only an id. */
+      readonly definition: object
+    }
+  | { readonly type: 'event.sent'; readonly from: string | null; readonly event: EventSeen }
+  | {
+      readonly type: 'actor.changed'
+      readonly event: EventSeen
+      readonly snapshot: SeenSnapshot
+      /** True where no later change may take this one's place. */
+      readonly lasting: boolean
+    }
+  /** Its process is gone, and with it all that lived there. Nobody could say more. */
+  | { readonly type: 'actor.lost'; readonly code: number | null; readonly signal: string | null }
+  /** So many notes of its process came faster than they could be told. */
+  | { readonly type: 'notes.dropped'; readonly count: number }
+)
+
+export interface EventSeen {
+  readonly type: string
+  readonly [field: string]: unknown
+}

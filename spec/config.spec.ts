@@ -80,6 +80,7 @@ describe('configuration', () => {
         compress: false,
         maxPayload: 16_000_000,
         logLevel: 'info',
+        inspectPayloads: false,
         logFormat: 'text',
         scheduler: true,
         maxRestarts: 5,

@@ -2,24 +2,29 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { type CallbackActorLogic, type EventObject, fromCallback } from 'xstate'
 import type {
+  InspectionNote,
   NodeSignal,
   ProcessOrder,
   ProcessReport,
   ReportedError,
   Vitals,
+  Watch,
 } from '../../machines/protocol.ts'
 import { processName } from '../names.ts'
+import { inspectionOf } from './inspection.ts'
 
-/** What travels down to a child: first its input, then orders. */
+/** What travels down to a child: first its input, then orders, and whether somebody watches. */
 export type Downward =
   | { readonly kind: 'init'; readonly name: string; readonly input: unknown }
   | { readonly kind: 'event'; readonly event: EventObject }
+  | { readonly kind: 'watch'; readonly watch: Watch | null }
 
-/** What travels up from a child: reports of its machine, batches of log records, and how it ended. */
+/** What travels up from a child: reports of its machine, batches of log records and of what is seen, and how it ended. */
 export type Upward =
   | { readonly kind: 'event'; readonly event: EventObject }
   | { readonly kind: 'records'; readonly records: readonly unknown[] }
   | { readonly kind: 'vitals'; readonly vitals: Vitals }
+  | { readonly kind: 'notes'; readonly notes: readonly InspectionNote[] }
   | { readonly kind: 'error'; readonly error: ReportedError }
 
 export interface ProcessOptions<TInput = unknown> {
@@ -43,7 +48,7 @@ export interface ProcessOptions<TInput = unknown> {
  * A forked process as an actor. What is sent to it crosses to the child's machine; what that machine emits comes back
  * as ordinary events to the parent, between `process.spawned { pid, name }` and `process.exited { code, signal }`.
  * `{ type: 'process.kill', signal }` is carried out here. When the actor is stopped the child is told by the closing
- * of its channel, and killed after `killAfter`.
+ * of its channel, and killed after `killAfter`. Whoever inspects the parent's system sees the child's actors below this one.
  *
  * @example
  * const machine = setup({ actors: { child: fromProcess({ module: new URL('./child.ts', import.meta.url) }) } })
@@ -52,8 +57,9 @@ export interface ProcessOptions<TInput = unknown> {
 export function fromProcess<TOrder extends EventObject = EventObject, TInput = unknown>(
   options: ProcessOptions<TInput>,
 ): CallbackActorLogic<TOrder | ProcessOrder, TInput> {
-  return fromCallback<TOrder | ProcessOrder, TInput>(({ input, sendBack, receive }) => {
+  return fromCallback<TOrder | ProcessOrder, TInput>(({ input, sendBack, receive, self, system }) => {
     const name = processName()
+    const inspection = inspectionOf(system)
     const child = fork(modulePath(options.module), [], {
       execArgv: [...(options.execArgv ?? [])],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -65,6 +71,7 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
     const leave = (code: number | null, signal: string | null, error = failure) => {
       if (gone) return
       gone = true
+      lose({ code, signal })
       sendBack({ type: 'process.exited', code, signal, ...(error && { error }) } satisfies ProcessReport)
     }
     child.on('spawn', () =>
@@ -74,6 +81,7 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
       if (message.kind === 'event') sendBack(message.event)
       else if (message.kind === 'records') options.onRecords?.(message.records)
       else if (message.kind === 'vitals') options.onVitals?.(name, message.vitals)
+      else if (message.kind === 'notes') inspection.pass(message.notes)
       else failure = message.error
     })
     child.on('exit', (code, signal) => {
@@ -86,11 +94,18 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
       if (child.pid === undefined) leave(null, null, { name: error.name, message: error.message })
     })
     tell(child, { kind: 'init', name, input: options.childInput ? options.childInput(input) : input })
+    const lose = inspection.join({
+      actor: self.sessionId,
+      watch: (watch) => tell(child, { kind: 'watch', watch }),
+    })
     receive((event) => {
       if (event.type === 'process.kill') child.kill((event as { signal?: NodeSignal }).signal ?? 'SIGKILL')
       else tell(child, { kind: 'event', event })
     })
-    return () => letGo(child, options.killAfter ?? 3_000)
+    return () => {
+      lose({ code: child.exitCode, signal: child.signalCode })
+      letGo(child, options.killAfter ?? 3_000)
+    }
   })
 }
 

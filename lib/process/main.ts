@@ -29,7 +29,8 @@ serveProcess(async (served: ServedProcess) => {
     recorder.select({ events: new Set(events) })
   }
   return {
-    ...(await rootOf(context, served)),
+    // A machine is not given its process's input, settings and secrets, which whoever inspects it could see.
+    ...{ input: undefined, ...(await rootOf(context, served)) },
     orphanGrace: orphanGrace(input),
     vitalsCycle: statCycle(input.settings),
     onOrder,

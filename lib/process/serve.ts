@@ -1,8 +1,9 @@
 import { flushCompileCache } from 'node:module'
 import { type AnyActorLogic, type AnyActorRef, createActor, type EventObject } from 'xstate'
-import type { Measures, Vitals } from '../../machines/protocol.ts'
+import type { InspectionNote, Measures, Vitals, Watch } from '../../machines/protocol.ts'
 import { toErrorRecord } from '../errors.ts'
 import type { Downward, Upward } from './fork.ts'
+import { type Inspection, inspectionOf } from './inspection.ts'
 import { Pulse } from './vitals.ts'
 
 /** What a child knows of itself when its logic is made. */
@@ -39,6 +40,7 @@ const channel = {
   scheduled: false,
   full: false,
   dropped: 0,
+  inspection: undefined as Inspection | undefined,
   takeOrphans: (_records: readonly unknown[]): void => {},
 }
 
@@ -55,17 +57,22 @@ export function serveProcess(logic: AnyActorLogic | ((served: ServedProcess) => 
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
   const early: EventObject[] = []
   let begun: Begun | undefined
+  let watch: Watch | null = null
   const deliver = (event: EventObject) => (begun ? begun.deliver(event) : early.push(event))
 
   process.on('message', (message: Downward) => {
     if (message.kind === 'event') deliver(message.event)
-    else
-      void begin(logic, message).then((one) => {
+    else if (message.kind === 'watch') {
+      watch = message.watch
+      begun?.inspect(watch)
+    } else
+      void begin(logic, message, () => watch).then((one) => {
         begun = one
         for (const event of early.splice(0)) one.deliver(event)
       }, fail)
   })
   process.on('disconnect', () => {
+    channel.inspection?.close()
     deliver({ type: 'process.orphaned' })
     setTimeout(() => process.exit(1), begun?.orphanGrace ?? 3_000).unref()
   })
@@ -73,12 +80,14 @@ export function serveProcess(logic: AnyActorLogic | ((served: ServedProcess) => 
 
 interface Begun {
   readonly deliver: (event: EventObject) => void
+  readonly inspect: (watch: Watch | null) => void
   readonly orphanGrace: number | undefined
 }
 
 async function begin(
   logic: Parameters<typeof serveProcess>[0],
   { name, input }: Extract<Downward, { kind: 'init' }>,
+  watch: () => Watch | null,
 ): Promise<Begun> {
   let measures: () => Measures = () => ({})
   let pulse: Pulse | undefined
@@ -95,6 +104,9 @@ async function begin(
   // Otherwise compiled code is kept at the exit only, and a process that is killed has none.
   actor.on('process.ready', () => setImmediate(flushCompileCache))
   actor.subscribe({ next: () => pulse?.stir(), error: fail, complete: () => void leave(0) })
+  channel.inspection = inspectionOf(actor.system)
+  const inspect = (wanted: Watch | null) => inspectFor(wanted, actor, name)
+  inspect(watch())
   actor.start()
   pulse = pulseOf(root, actor, () => measures())
   channel.takeOrphans = root.onOrphanRecords ?? channel.takeOrphans
@@ -102,7 +114,19 @@ async function begin(
     root.onOrder?.(event)
     actor.send(event)
   }
-  return { deliver, orphanGrace: root.orphanGrace }
+  return { deliver, inspect, orphanGrace: root.orphanGrace }
+}
+
+function inspectFor(watch: Watch | null, root: AnyActorRef, name: string): void {
+  const inspection = inspectionOf(root.system)
+  if (watch)
+    inspection.open({ root, name, parent: watch.parent, payloads: () => watch.payloads, tell: tellNotes })
+  else inspection.close()
+}
+
+/** One message is on its way at a time, so that the log, which uses the same channel, has room. */
+function tellNotes(notes: readonly InspectionNote[], done: () => void): void {
+  if (process.connected) process.send?.({ kind: 'notes', notes } satisfies Upward, () => done())
 }
 
 /** Its first beat is now, so that a process which blocks while it loads is known too. */
@@ -118,6 +142,7 @@ function pulseOf(
 }
 
 function fail(error: unknown): void {
+  channel.inspection?.noteFailure()
   report({ kind: 'error', error: toErrorRecord(error) })
   void leave(1)
 }
@@ -168,11 +193,14 @@ function reopen(): void {
 
 /** Waits until the last message has left: one sent right before `exit` may otherwise never arrive. */
 async function leave(code: number): Promise<void> {
+  let isBehind: boolean | undefined
   do {
     flushRecords()
     await allSent()
+    // Its last change is seen only after it has ended.
+    isBehind = channel.inspection?.flush()
     // What was sent may have made room for the count of records that were dropped before.
-  } while (process.connected && channel.records.length > 0)
+  } while (process.connected && (channel.records.length > 0 || isBehind))
   process.exit(code)
 }
 

@@ -1,0 +1,88 @@
+/** What is shown of snapshots and events: where a machine is and what was said to it; what it is about only where asked for. */
+import type { AnyEventObject } from 'xstate'
+import type { EventSeen, SeenSnapshot } from '../../machines/protocol.ts'
+
+/** The parts of any actor's snapshot. */
+export interface AnySnapshot {
+  readonly status: string
+  readonly value?: unknown
+  readonly tags?: unknown
+  readonly context?: unknown
+  readonly input?: unknown
+  readonly output?: unknown
+  readonly error?: unknown
+}
+
+/** The most values that are shown of one payload, of one text's characters, and of its depth. */
+const MOST = { values: 1_000, characters: 1_000, depth: 8 } as const
+
+/** @param payloads whether what the actor is about may be seen, too */
+export function showSnapshot(snapshot: AnySnapshot, payloads: boolean): SeenSnapshot {
+  const { status, value, tags, error } = snapshot
+  return {
+    status,
+    ...(value !== undefined && { value }),
+    ...(tags instanceof Set && { tags: [...tags] as string[] }),
+    ...(error !== undefined && { error: showError(error, payloads) }),
+    ...(payloads && payloadsOf(snapshot)),
+  }
+}
+
+/** An event's type, and its fields where payloads may be seen. */
+export function showEvent(event: AnyEventObject, payloads: boolean): EventSeen {
+  return payloads ? { ...(showPayload(event) as object), type: event.type } : { type: event.type }
+}
+
+/** Anything as plain data of a bounded size. Never throws. */
+export function showPayload(value: unknown): unknown {
+  let left: number = MOST.values
+  const show = (one: unknown, depth: number): unknown => {
+    left -= 1
+    if (left < 0 || depth > MOST.depth) return '…'
+    if (typeof one === 'string') return shortened(one)
+    if (typeof one === 'bigint' || typeof one === 'symbol') return String(one)
+    if (typeof one === 'function') return `[function ${one.name}]`
+    if (typeof one !== 'object' || one === null) return one
+    return showObject(one, (part) => show(part, depth + 1), left)
+  }
+  return show(value, 0)
+}
+
+function showObject(one: object, show: (part: unknown) => unknown, most: number): unknown {
+  try {
+    if (one instanceof Error) return { name: one.name, message: shortened(one.message) }
+    if (one instanceof Date) return one.toJSON()
+    if (isActor(one)) return `[actor ${one.id}]`
+    if (one instanceof Map || one instanceof Set) return [...one].slice(0, most).map(show)
+    if (ArrayBuffer.isView(one)) return `[${one.byteLength} bytes]`
+    if (Array.isArray(one)) return one.slice(0, most).map(show)
+    return Object.fromEntries(
+      Object.entries(one)
+        .slice(0, most)
+        .map(([key, part]) => [key, show(part)]),
+    )
+  } catch {
+    // A getter of somebody else's threw.
+    return '[unreadable]'
+  }
+}
+
+/** An actor would bring its whole system along. */
+function isActor(one: object): one is { readonly id: string } {
+  return 'sessionId' in one && 'send' in one
+}
+
+function showError(error: unknown, payloads: boolean): unknown {
+  const { name = 'Error', code, message } = (error ?? {}) as Partial<Error> & { code?: unknown }
+  const shown = { name: String(name), ...(typeof code === 'string' && { code }) }
+  return payloads ? { ...shown, message: shortened(String(message ?? error)) } : shown
+}
+
+function payloadsOf(snapshot: AnySnapshot): object {
+  const kinds = (['context', 'input', 'output'] as const).filter((kind) => snapshot[kind] !== undefined)
+  return Object.fromEntries(kinds.map((kind) => [kind, showPayload(snapshot[kind])]))
+}
+
+function shortened(text: string): string {
+  return text.length > MOST.characters ? `${text.slice(0, MOST.characters)}…` : text
+}
