@@ -1,7 +1,8 @@
 import { expect } from 'chai'
+import { Client } from '../../lib/client.ts'
 import { StoreError } from '../../lib/errors.ts'
 import { PostgresDatabase } from '../../lib/postgres.ts'
-import { createStore } from '../../lib/stores/index.ts'
+import { createStore, type Store } from '../../lib/stores/index.ts'
 import { service } from '../services.ts'
 import { outcomeOf } from './material.ts'
 import { describeStore } from './store.contract.ts'
@@ -126,4 +127,56 @@ describe('PostgreSQL', () => {
       await store.close()
     })
   })
+})
+
+describe('PostgreSQL behind a PgBouncer in transaction mode', () => {
+  let pool: string
+  let stores: Store[]
+
+  before(async function () {
+    pool = await service.call(this, 'pgbouncer')
+  })
+  beforeEach(() => {
+    stores = []
+  })
+  afterEach(() => Promise.all(stores.map((store) => store.close())))
+
+  const open = async () => {
+    const store = await createStore({
+      store: pool,
+      retention: { queue: 'default', limit: 0, per: null, atLeast: 0 },
+    })
+    stores.push(store)
+    await store.connect()
+    return store
+  }
+
+  it('makes its tables once, however many come at the same time', async () => {
+    await Promise.all(Array.from({ length: 6 }, open))
+  })
+
+  it('keeps, finds and counts what many save at once over two connections', async () => {
+    const opened = await Promise.all(Array.from({ length: 6 }, open))
+    const prefix = `p${process.pid}-${Date.now()}`
+    const group = `group of ${prefix}`
+    const ids = Array.from({ length: 300 }, (_, i) => `${prefix}-${i}`)
+    await Promise.all(ids.map((id, i) => opened[i % 6]?.save([outcomeOf(id, { group })])))
+    const found = await Promise.all(opened.map((store) => store.fetch(ids)))
+    expect(found.map(({ length }) => length)).to.deep.equal(Array(6).fill(300))
+    expect(await opened[0]?.countGroup(group)).to.include({ successes: 300 })
+    expect(await opened[0]?.deleteGroup(group, true)).to.equal(300)
+  })
+
+  it('lets a caller wait for a result although no notification comes through', async () => {
+    const [store, caller] = [await open(), new Client({ store: pool })]
+    const id = `${process.pid}${Date.now()}`.padStart(32, '0')
+    try {
+      const waiting = caller.outcome(id, { wait: 20_000 })
+      await store.save([outcomeOf(id)])
+      expect(await waiting).to.include({ taskId: id, success: true })
+      await store.delete([id])
+    } finally {
+      await caller.close()
+    }
+  }).timeout(30_000)
 })

@@ -1,5 +1,5 @@
 /**
- * Makes a service available that specs and benchmarks need: `node tools/services/main.ts rabbitmq|postgres`.
+ * Makes a service available that specs and benchmarks need: `node tools/services/main.ts rabbitmq|postgres|pgbouncer`.
  * It takes the one named in the environment, else one that runs on this machine, else it starts an installed one, else
  * one by `docker compose`, else, as root on Debian, it installs it first. It says on stderr what it does, and the URL on
  * stdout; what it started ends when stdin does, or at a signal. A killed parent leaves nothing behind.
@@ -8,6 +8,7 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { PgBouncer, pgbouncerProgram } from './pgbouncer.ts'
 import { isPostgresAt, PostgresServer, postgresPrograms } from './postgres.ts'
 import { answers, RabbitmqServer, rabbitmqScripts } from './rabbitmq.ts'
 import { freePorts } from './server.ts'
@@ -25,8 +26,9 @@ interface Recipe {
   readonly local: { readonly url: string; readonly isThere: () => Promise<boolean> }
   readonly isInstalled: () => boolean
   readonly start: () => Promise<Service>
-  readonly debianPackage: string
-  readonly docker: { readonly image: string; readonly port: number; readonly environment: readonly string[] }
+  readonly debianPackages: readonly string[]
+  /** Absent where an image alone is of no use. */
+  readonly docker?: { readonly image: string; readonly port: number; readonly environment: readonly string[] }
   readonly isReadyAt: (port: number) => Promise<boolean>
   readonly urlAt: (port: number) => string
 }
@@ -37,7 +39,7 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
     local: { url: 'amqp://127.0.0.1:5672', isThere: () => answers(5672) },
     isInstalled: () => rabbitmqScripts() !== undefined,
     start: async () => started(await RabbitmqServer.make()),
-    debianPackage: 'rabbitmq-server',
+    debianPackages: ['rabbitmq-server'],
     docker: { image: 'rabbitmq:4-management', port: 5672, environment: [] },
     isReadyAt: answers,
     urlAt: (port) => `amqp://127.0.0.1:${port}`,
@@ -47,8 +49,19 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
     local: { url: 'postgres://postgres@127.0.0.1:5432/postgres', isThere: () => isPostgresAt(5432) },
     isInstalled: () => postgresPrograms() !== undefined,
     start: async () => started(await PostgresServer.make()),
-    debianPackage: 'postgresql',
+    debianPackages: ['postgresql'],
     docker: { image: 'postgres:17', port: 5432, environment: ['POSTGRES_HOST_AUTH_METHOD=trust'] },
+    isReadyAt: isPostgresAt,
+    urlAt: (port) => `postgres://postgres@127.0.0.1:${port}/postgres`,
+  },
+  /** One in transaction mode; with a PostgreSQL behind it where it is started here. */
+  pgbouncer: {
+    variable: 'SPEC_PGBOUNCER_URL',
+    // One that runs on this machine may be in any mode.
+    local: { url: 'postgres://postgres@127.0.0.1:6432/postgres', isThere: async () => false },
+    isInstalled: () => pgbouncerProgram() !== undefined && postgresPrograms() !== undefined,
+    start: async () => started(await PgBouncer.make()),
+    debianPackages: ['postgresql', 'pgbouncer'],
     isReadyAt: isPostgresAt,
     urlAt: (port) => `postgres://postgres@127.0.0.1:${port}/postgres`,
   },
@@ -84,18 +97,18 @@ async function provide({
   isInstalled,
   start,
   docker,
-  debianPackage,
+  debianPackages,
   ...rest
 }: Recipe): Promise<Service> {
   const named = process.env[variable]
   if (named) return found(named, `${variable} names it`)
   if (await local.isThere()) return found(local.url, 'it runs on this machine')
   if (isInstalled()) return doing(`${name}: starting the installed one`, start)
-  if (await hasDocker())
+  if (docker && (await hasDocker()))
     return doing(`${name}: starting ${docker.image} by docker`, () => runImage({ docker, ...rest }))
   if (canInstall())
-    return doing(`${name}: installing ${debianPackage} by apt-get`, () =>
-      installAndStart(debianPackage, start),
+    return doing(`${name}: installing ${debianPackages.join(' and ')} by apt-get`, () =>
+      installAndStart(debianPackages, start),
     )
   throw new Error(
     `${name} is needed and cannot be had: ${variable} is not set, none runs on this machine, none is installed, docker does not answer, and only root on Debian can install it. Start one and set ${variable}.`,
@@ -115,7 +128,7 @@ async function doing(what: string, work: () => Promise<Service>): Promise<Servic
   return service
 }
 
-async function started(server: RabbitmqServer | PostgresServer): Promise<Service> {
+async function started(server: RabbitmqServer | PostgresServer | PgBouncer): Promise<Service> {
   try {
     // It may be asked to go while it starts.
     await Promise.race([
@@ -140,7 +153,7 @@ async function runImage({
   docker,
   isReadyAt,
   urlAt,
-}: Pick<Recipe, 'docker' | 'isReadyAt' | 'urlAt'>): Promise<Service> {
+}: Required<Pick<Recipe, 'docker' | 'isReadyAt' | 'urlAt'>>): Promise<Service> {
   const [port = 0] = await freePorts(1)
   const environment = docker.environment.flatMap((setting) => ['--env', setting])
   const { stdout } = await run('docker', [
@@ -159,7 +172,10 @@ function canInstall(): boolean {
   return process.getuid?.() === 0 && existsSync('/etc/debian_version')
 }
 
-async function installAndStart(debianPackage: string, start: () => Promise<Service>): Promise<Service> {
+async function installAndStart(
+  debianPackages: readonly string[],
+  start: () => Promise<Service>,
+): Promise<Service> {
   const aptGet = async (...args: string[]) => {
     const child = spawn('apt-get', ['-qq', ...args], {
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
@@ -167,9 +183,11 @@ async function installAndStart(debianPackage: string, start: () => Promise<Servi
     })
     const [code] = await once(child, 'exit')
     if (code !== 0)
-      throw new Error(`apt-get ${args.join(' ')} ended with ${code}: ${debianPackage} is not installed.`)
+      throw new Error(
+        `apt-get ${args.join(' ')} ended with ${code}: ${debianPackages.join(' and ')} cannot be installed.`,
+      )
   }
   await aptGet('update')
-  await aptGet('install', '-y', '--no-install-recommends', debianPackage)
+  await aptGet('install', '-y', '--no-install-recommends', ...debianPackages)
   return start()
 }

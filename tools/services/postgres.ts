@@ -40,7 +40,7 @@ export class PostgresServer {
     this.#programs = programs
     this.port = port
     this.#folder = mkdtempSync(join(tmpdir(), 'qcluster-postgres-'))
-    this.#owner = process.getuid?.() === 0 ? idsOf('postgres') : undefined
+    this.#owner = postgresOwner()
     if (this.#owner) chownSync(this.#folder, this.#owner.uid, this.#owner.gid)
     const settings = ['--auth=trust', '--username=postgres', '--encoding=UTF8', '--no-locale', '--no-sync']
     execFileSync(join(programs, 'initdb'), [`--pgdata=${this.#data}`, ...settings], this.#options)
@@ -129,6 +129,11 @@ function startupMessage(parameters: string): Buffer {
   message.writeInt32BE(3 << 16, 4)
   message.write(parameters, 8, 'latin1')
   return message
+}
+
+/** Who runs the programs where we are root, for they refuse to run as root. */
+export function postgresOwner(): { readonly uid: number; readonly gid: number } | undefined {
+  return process.getuid?.() === 0 ? idsOf('postgres') : undefined
 }
 
 function idsOf(user: string): { uid: number; gid: number } {
