@@ -183,7 +183,7 @@ class RecordReader implements BoardReader {
   read(): RunningRecord[] {
     this.#fill()
     const running: RunningRecord[] = []
-    for (let slot = 0; slot < this.#board.length / RECORD; slot += 1) {
+    for (let slot = 0; (slot + 1) * RECORD <= this.#board.length; slot += 1) {
       const record = this.#whole(slot)
       if (record[AT.state] === RUNNING) running.push(decode(slot, record))
     }
@@ -194,7 +194,7 @@ class RecordReader implements BoardReader {
     closeSync(this.#file)
   }
 
-  /** A board grows to its size while it is made. */
+  /** A board grows to its size while it is made, and its last record may be a part of one. */
   #fill(): void {
     const { size } = fstatSync(this.#file)
     if (size !== this.#board.length) this.#board = Buffer.alloc(size)

@@ -17,6 +17,7 @@ import {
   fetchGroup,
   type Options,
   resultGroup,
+  Stat,
   type Task,
   TaskFailedError,
 } from 'qcluster'
@@ -260,7 +261,7 @@ describe('the reference’s scenario', function () {
     expect(await successes()).to.equal(3)
   })
 
-  it('test_bad_secret: what is signed with another key reaches no worker', async () => {
+  it('test_bad_secret: what is signed with another key is no stat and reaches no worker', async () => {
     const refused = Promise.withResolvers<string>()
     const ran: unknown[] = []
     cluster.on('package.refused', ({ reason }) => refused.resolve(reason))
@@ -270,6 +271,10 @@ describe('the reference’s scenario', function () {
     const task = await asyncTask('multiply', [2, 3], { client: stranger })
 
     expect(await refused.promise).to.include('foreign signature')
+    const { clusterId, pid } = cluster
+    expect(await Stat.get(clusterId, { client })).to.include({ pid })
+    expect(await Stat.getAll({ client: stranger })).to.deep.equal([])
+    expect(await Stat.get(clusterId, { client: stranger })).to.equal(undefined)
     await cluster.stop()
     expect(ran).to.deep.equal([])
     expect(await task.fetch()).to.equal(undefined)
