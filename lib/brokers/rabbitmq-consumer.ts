@@ -4,7 +4,7 @@ import { BrokerError } from '../errors.ts'
 import type { ConsumeOptions, Consumer, Delivery, Settlement } from './broker.ts'
 import type { Link } from './rabbitmq-link.ts'
 import { asBrokerError, HEADERS, type Letter } from './rabbitmq-publisher.ts'
-import { declareQueue, routeTo, routeToDead, workQueue } from './rabbitmq-topology.ts'
+import { declareAll, routeTo, routeToDead, workQueue } from './rabbitmq-topology.ts'
 
 /** What a consumer needs of its broker. */
 export interface ConsumerParts {
@@ -61,7 +61,7 @@ export class RabbitmqConsumer implements Consumer {
     const channel = await parts.link.channel()
     const consumer = new RabbitmqConsumer(options, parts, channel)
     try {
-      await declareQueue(channel, options.queue)
+      await declareAll(() => parts.link.channel(), options.queue)
       await consumer.#addShare(options.prefetch)
     } catch (error) {
       await consumer.leave()

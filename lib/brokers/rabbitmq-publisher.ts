@@ -8,7 +8,7 @@ import type { ConfirmChannel, Message } from 'amqplib'
 import { BrokerError } from '../errors.ts'
 import type { Package } from './broker.ts'
 import type { Link } from './rabbitmq-link.ts'
-import { declareLadder, declareQueue, type Route, using } from './rabbitmq-topology.ts'
+import { declareAll, type Route } from './rabbitmq-topology.ts'
 
 /** A package and the way that it goes. */
 export interface Letter {
@@ -290,13 +290,7 @@ class Session {
   }
 
   #declareNow(queue: string, rungs: number): Promise<void> {
-    return using(
-      () => this.#link.channel(),
-      async (channel) => {
-        await declareQueue(channel, queue)
-        await declareLadder(channel, queue, rungs)
-      },
-    )
+    return declareAll(() => this.#link.channel(), queue, rungs)
   }
 
   #noteReturned({ properties, fields }: Message): void {

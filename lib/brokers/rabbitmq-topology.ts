@@ -12,6 +12,7 @@
  * so delays need no plugin, and no package waits behind another that is delayed for longer. Each queue has a ladder of
  * its own, so that what is delayed can be counted and purged.
  */
+import { randomUUID } from 'node:crypto'
 import type { Channel, Options } from 'amqplib'
 import { BrokerError } from '../errors.ts'
 
@@ -57,14 +58,37 @@ export function routeTo(queue: string, delay = 0): Route {
 /** The way to its dead letters. */
 export const routeToDead = (queue: string): Route => ({ exchange: '', key: deadQueue(queue), rungs: 0 })
 
-/** Declares the queue of a cluster and that of its dead letters, or checks that they are as they should be. */
-export async function declareQueue(channel: Channel, queue: string): Promise<void> {
+/**
+ * Declares what there must be for a queue, up to this height of its ladder, or checks that it is as it should be.
+ * `open` gives channels to do it on.
+ */
+export async function declareAll(open: () => Promise<Channel>, queue: string, rungs = 0): Promise<void> {
+  const last = rungs === 0 ? workQueue(queue) : rungOf(queue, rungs - 1)
+  const isNew = !(await isThere(open, last))
+  await using(open, async (channel) => {
+    await declareQueue(channel, queue)
+    await declareLadder(channel, queue, rungs)
+    if (isNew) await settleNewest(channel)
+  })
+}
+
+async function declareQueue(channel: Channel, queue: string): Promise<void> {
   await declare(channel, deadQueue(queue), quorum())
   await declare(channel, workQueue(queue), quorum(passingOn('', deadQueue(queue))))
 }
 
+/**
+ * A server that is killed within seconds of making a quorum queue may forget that it had a leader: its newest queue, and
+ * only that one, then elects none, and keeps what is in it but neither takes nor hands out any. So the newest is one that
+ * nobody needs. (Seen with RabbitMQ 3.10 on one node: the last record of its file of terms is not written yet.)
+ */
+async function settleNewest(channel: Channel): Promise<void> {
+  const { queue } = await channel.assertQueue(`qcluster.newest.${randomUUID()}`, quorum())
+  await channel.deleteQueue(queue)
+}
+
 /** Declares these rungs of the ladder, from below: whoever finds a rung finds all below it. */
-export async function declareLadder(channel: Channel, queue: string, rungs: number): Promise<void> {
+async function declareLadder(channel: Channel, queue: string, rungs: number): Promise<void> {
   for (let level = 0; level < rungs; level++) {
     const rung = rungOf(queue, level)
     const below = level === 0 ? passingOn('', workQueue(queue)) : passingOn(rungOf(queue, level - 1))
@@ -126,6 +150,16 @@ export async function using<T>(
 
 /** True where the server says that there is no such queue or exchange. */
 export const isMissing = (error: unknown): boolean => (error as { code?: unknown }).code === 404
+
+function isThere(open: () => Promise<Channel>, name: string): Promise<boolean> {
+  return using(open, (channel) => channel.checkQueue(name)).then(
+    () => true,
+    (error) => {
+      if (isMissing(error)) return false
+      throw error
+    },
+  )
+}
 
 async function* waitingQueues(open: () => Promise<Channel>, queue: string) {
   const names = [workQueue(queue), ...Array.from({ length: RUNGS }, (_, level) => rungOf(queue, level))]

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { expect } from 'chai'
 import { type Broker, createBroker, type Delivery } from '../../lib/brokers/index.ts'
-import { Inbox, packageOf } from '../contracts/material.ts'
+import { Inbox, packageOf, range } from '../contracts/material.ts'
 import { ownServer } from './server.ts'
 
 /** Milliseconds, from the shortest to the longest that a spec can wait for. */
@@ -60,6 +60,16 @@ describe('delays over RabbitMQ', function () {
       // What a loaded machine adds is not the ladder's; head-of-line blocking would be seconds.
       expect(late, `${delay} ms, not much too late`).to.be.below(delay * 0.1 + 1_000 + took)
     }
+  })
+
+  it('go on while RabbitMQ is killed and started again', async () => {
+    await broker.enqueue(range(200).map((n) => ({ queue, package: packageOf(`t${n}`), delay: 500 + n * 40 })))
+    await broker.close()
+    await own.server.kill()
+    await own.server.start()
+    await broker.connect()
+    const { since } = await arrivals()
+    expect((await since(200)).size).to.equal(200)
   })
 
   it('reach a year, and are counted', async () => {

@@ -110,6 +110,14 @@ describe('a cluster whose RabbitMQ fails', function () {
     })
   })
 
+  it('keeps what was enqueued when it is killed right after its queue was made', async () => {
+    const task = await asyncTask('math.add', [1, 2] as never[], { client })
+    await server.kill()
+    await server.start()
+    await cluster.start()
+    expect(await task.result({ wait: 60_000 })).to.equal(3)
+  })
+
   it('does not stop for a clean restart', async () => {
     await cluster.start()
     await ledger(800, async () => {

@@ -13,6 +13,9 @@ import { freePorts, hasEnded } from './server.ts'
 /** Debian's `/usr/sbin/rabbitmq-server` insists on its own user; the real scripts run as anybody. */
 const FOLDERS = ['/usr/lib/rabbitmq/bin', '/opt/rabbitmq/sbin', '/usr/local/sbin', '/opt/homebrew/sbin']
 const LONGEST_START = 60_000
+/** Nobody else may reach it; what leaves a rung while the next one has no leader yet is tried again after 5 s, not 180 s. */
+const SERVER_SETTINGS =
+  '-kernel inet_dist_use_interface {127,0,0,1} -rabbit dead_letter_worker_publisher_confirm_timeout 5000'
 
 /** Where the scripts of an installed RabbitMQ are; undefined where there is none. */
 export function rabbitmqScripts(): string | undefined {
@@ -148,7 +151,7 @@ export class RabbitmqServer {
       RABBITMQ_MNESIA_BASE: inFolder('mnesia'),
       RABBITMQ_LOG_BASE: inFolder('log'),
       RABBITMQ_PID_FILE: inFolder('pid'),
-      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1}',
+      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: SERVER_SETTINGS,
     }
   }
 
