@@ -15,7 +15,7 @@ import { makeRuntimeDirectory, sweepRuntimeDirectories } from './directory.ts'
 import { ConfigError, EXIT, NotRunningError, ProcessExitError, TaskLoadError } from './errors.ts'
 import { Hub, type InspectionObserver, sourceOf } from './inspection/hub.ts'
 import {
-  createLogger,
+  createLoggerLater,
   createRecorder,
   type EventName,
   type Logger,
@@ -281,7 +281,7 @@ export class Cluster {
   /** What must be there before anything is forked. A stop that comes meanwhile leaves nothing behind. */
   async #prepare(signal: AbortSignal): Promise<void> {
     const settings = await resolveSettings(this.#options)
-    const logger = this.#ownLogger ? relayTo(this.#ownLogger) : await createLogger(settings)
+    const logger = this.#ownLogger ? relayTo(this.#ownLogger) : createLoggerLater(settings)
     if (signal.aborted) return
     sweepRuntimeDirectories()
     this.#directory = makeRuntimeDirectory()

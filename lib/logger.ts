@@ -2,6 +2,7 @@
  * The log. Code elsewhere only emits events: records of an event's name and fields. The one table here gives each its
  * level and its words, and this file alone hands them to winston, in the cluster's own process.
  */
+import { setImmediate as turn } from 'node:timers/promises'
 import { styleText } from 'node:util'
 import type { Logger as WinstonLogger } from 'winston'
 import type { LogLevel, Settings } from './config.ts'
@@ -324,6 +325,25 @@ export async function createLogger(
       await ended(logger, stream)
       stream.off('error', ignore)
     },
+  }
+}
+
+/**
+ * Opens the log of {@link createLogger} from the next turn on, so that a cluster has forked its sentinel, which loads at
+ * the same time, before this process is busy with winston. What is written meanwhile waits.
+ */
+export function createLoggerLater(...given: Parameters<typeof createLogger>): Logger {
+  const waiting: LogRecord[] = []
+  let write = (record: LogRecord): unknown => waiting.push(record)
+  const opening = turn().then(async () => {
+    const logger = await createLogger(...given)
+    write = logger.write
+    for (const record of waiting) write(record)
+    return logger
+  })
+  return {
+    write: (record) => void write(record),
+    close: async () => (await opening).close(),
   }
 }
 

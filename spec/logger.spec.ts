@@ -8,6 +8,7 @@ import type { LogLevel } from '../lib/config.ts'
 import { ConfigError } from '../lib/errors.ts'
 import {
   createLogger,
+  createLoggerLater,
   createRecorder,
   EVENTS,
   type EventName,
@@ -174,6 +175,17 @@ describe('forged log lines', () => {
     const nasty = ['\u0000', '\u007f', '\u0085', '\u009b', '\u2028', '\u202e', '\u2066', '\ud800']
     for (const character of nasty) expect(escapeControls(character)).to.match(/^\\u[0-9a-f]{4}$/)
     expect(escapeControls('naïve 漢字 👩‍👩‍👧')).to.equal('naïve 漢字 👩‍👩‍👧')
+  })
+})
+
+describe('createLoggerLater', () => {
+  it('writes what came before it was open, in order, and leaves nothing behind when it is closed', async () => {
+    const stream = new PassThrough()
+    const logger = createLoggerLater({ logLevel: 'info', logFormat: 'text' }, stream)
+    logger.write(recordOf('cluster.starting', { cluster: 'first' }))
+    logger.write(recordOf('cluster.starting', { cluster: 'second' }))
+    await logger.close()
+    expect(await text(stream.end())).to.match(/first starting.*second starting/s)
   })
 })
 
