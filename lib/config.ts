@@ -25,6 +25,7 @@ export interface Settings extends Readonly<Omit<z.output<typeof optionTable>, 's
   readonly isKeyOfFolder: boolean
 }
 
+/** The least level of what is logged. */
 export type LogLevel = Settings['logLevel']
 
 /** Where the value of an option came from. */

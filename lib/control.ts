@@ -29,6 +29,7 @@ export interface Answer extends Timed {
   readonly error?: ErrorRecord
 }
 
+/** Which clusters an order is for, what it carries, and how long answers are waited for. */
 export interface ControlOptions {
   /** The id of the cluster that is meant; every one of the broker where it is absent. */
   readonly cluster?: string

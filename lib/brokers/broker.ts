@@ -41,6 +41,7 @@ export type Settlement =
       readonly reason: string
     }
 
+/** From which queue deliveries are taken, how many at a time, and who hears of them. */
 export interface ConsumeOptions {
   readonly queue: string
   /** The most deliveries that may be unsettled at a time. */
@@ -51,6 +52,7 @@ export interface ConsumeOptions {
   readonly onLost: (error: Error) => void
 }
 
+/** Takes deliveries from one queue, and settles them. */
 export interface Consumer {
   /** Changes the bound on unsettled deliveries, without a gap and without losing one. */
   setPrefetch(prefetch: number): void
@@ -72,6 +74,7 @@ export interface Enqueued {
   readonly delay?: number
 }
 
+/** A package that was given up, and why. */
 export interface DeadLetter extends Package {
   readonly queue: string
   readonly reason: string
@@ -93,6 +96,7 @@ export interface ControlRequest {
   readonly onAnswer: (body: string) => boolean
 }
 
+/** For which cluster orders are heard, and who hears them. */
 export interface ListenOptions {
   readonly clusterId: string
   /** Called with each order to this cluster or to all. What it resolves with is the answer, undefined is none. Must not reject. */

@@ -20,6 +20,7 @@ export interface Source {
   flush(): void
 }
 
+/** What an inspector is shown beside states and the names of events. */
 export interface InspectOptions {
   /** Shows contexts, inputs, outputs, messages of errors and the fields of events too. */
   readonly payloads?: boolean

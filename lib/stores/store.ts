@@ -59,12 +59,14 @@ export interface OutcomeFilter {
   readonly limit?: number
 }
 
+/** How many outcomes there are. */
 export interface OutcomeCounts {
   readonly successes: number
   /** Those that will be tried again too. */
   readonly failures: number
 }
 
+/** How many outcomes a group has. */
 export interface GroupCounts extends OutcomeCounts {
   /** Of the failures, those that will be tried again. */
   readonly retrying: number
