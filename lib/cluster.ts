@@ -14,6 +14,7 @@ import { childEnvironment, resolveSettings } from './config.ts'
 import { makeRuntimeDirectory, sweepRuntimeDirectories } from './directory.ts'
 import { ConfigError, EXIT, NotRunningError, ProcessExitError, TaskLoadError } from './errors.ts'
 import { Hub, type InspectionObserver, sourceOf } from './inspection/hub.ts'
+import { Onlookers } from './inspection/remote.ts'
 import {
   createLoggerLater,
   createRecorder,
@@ -87,6 +88,8 @@ export class Cluster {
   readonly actor: ActorRefFrom<typeof clusterMachine>
   /** @internal What is seen of the cluster's machines, for whoever shows them. */
   readonly hub: Hub
+  /** @internal Whoever inspects it over the bus. */
+  readonly onlookers: Onlookers
 
   /** @param options checked by {@link start}, which rejects with a ConfigError that lists all findings */
   constructor(options: ClusterOptions = {}) {
@@ -99,6 +102,7 @@ export class Cluster {
     // A failure is told by start() and stop(), from the snapshot.
     this.actor.subscribe({ error: () => inspectionOf(this.actor.system).noteFailure() })
     this.hub = new Hub(sourceOf(this.actor, () => this.#settings?.inspectPayloads ?? false, this.clusterId))
+    this.onlookers = new Onlookers(this.hub)
     if (inspect) this.inspect(inspect)
     this.actor.start()
   }

@@ -55,7 +55,41 @@ export async function control(order: string, options: ControlOptions = {}): Prom
   const listed = (await Stat.getAll({ client })).filter(isMeant(cluster))
   // One that has just started may not be listed yet.
   const awaited = cluster === undefined ? listed.map(idOf) : [cluster]
-  const sent: Order = { id: randomUUID(), at: Date.now(), to: cluster ?? null, order, args }
+  const sent = orderTo(cluster, order, args)
+  const answers = await send(sent, {
+    client,
+    patience,
+    isEnough: (ids) => awaited.every((id) => ids.has(id)),
+  })
+  const silent = listed.filter(({ clusterId }) => !answers.has(clusterId))
+  return [...answers.values(), ...silent.map((stat) => noAnswer(stat, sent, patience))]
+}
+
+/**
+ * Gives an order to one cluster without looking whether it is there.
+ * @returns undefined when it has not answered within the patience
+ */
+export async function ask(
+  cluster: string,
+  order: string,
+  { args = [], patience = 5_000, client = defaultClient() }: Omit<ControlOptions, 'cluster'> = {},
+): Promise<Answer | undefined> {
+  const answers = await send(orderTo(cluster, order, args), {
+    ...{ client, patience, isEnough: (ids) => ids.has(cluster) },
+  })
+  return answers.get(cluster)
+}
+
+function orderTo(cluster: string | undefined, order: string, args: readonly unknown[]): Order {
+  return { id: randomUUID(), at: Date.now(), to: cluster ?? null, order, args }
+}
+
+interface Sending extends Required<Pick<ControlOptions, 'client' | 'patience'>> {
+  /** Whether those who have answered are all that matter. */
+  readonly isEnough: (ids: ReadonlyMap<string, Answer>) => boolean
+}
+
+async function send(sent: Order, { client, patience, isEnough }: Sending): Promise<Map<string, Answer>> {
   const answers = new Map<string, Answer>()
   await client.atBroker((broker, { signer }) =>
     broker.control({
@@ -65,12 +99,11 @@ export async function control(order: string, options: ControlOptions = {}): Prom
       onAnswer: (body) => {
         const answer = readAnswer(body, sent, signer)
         if (answer) answers.set(answer.clusterId, answer)
-        return awaited.every((id) => answers.has(id))
+        return isEnough(answers)
       },
     }),
   )
-  const silent = listed.filter(({ clusterId }) => !answers.has(clusterId))
-  return [...answers.values(), ...silent.map((stat) => noAnswer(stat, sent, patience))]
+  return answers
 }
 
 /** Signs a cluster's answer. */

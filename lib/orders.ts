@@ -19,6 +19,7 @@ export const ORDERS: Readonly<Record<string, Obey>> = {
     void cluster.stop()
     return 'stopping'
   },
+  inspect: (cluster, id, seen) => cluster.onlookers.next(id as string, seen as number),
 }
 
 /** What was heard of an order. One that did not come from us, or comes again, gets no answer. */

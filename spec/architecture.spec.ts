@@ -34,6 +34,7 @@ const KEEPERS: Record<string, string> = {
   'node:sqlite': 'lib/sqlite.ts',
   pg: 'lib/postgres.ts',
   amqplib: 'lib/brokers/rabbitmq-link.ts',
+  ws: 'lib/inspection/server.ts',
   'node:child_process': 'lib/process/fork.ts',
 }
 

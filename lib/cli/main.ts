@@ -7,6 +7,7 @@ import { addDead } from './dead.ts'
 import { addDev } from './dev.ts'
 import { addEnqueue } from './enqueue.ts'
 import { addInfo } from './info.ts'
+import { addInspect } from './inspect.ts'
 import { addQueue } from './queue.ts'
 import { addResult } from './result.ts'
 import { addStart } from './start.ts'
@@ -23,6 +24,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   addDead,
   addInfo,
   addControl,
+  addInspect,
   addCheck,
 ]
 

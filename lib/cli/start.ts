@@ -3,12 +3,14 @@ import { Cluster } from '../cluster.ts'
 import { TaskLoadError } from '../errors.ts'
 import { optionNames } from '../options.ts'
 import { addFlags, configOf, type Flags } from './flags.ts'
+import { addInspection, inspectionOf } from './inspect.ts'
 
 const EXAMPLES = `
 Examples:
   qcluster start
   qcluster start --workers 4 --tasks ./tasks/*.ts
   qcluster start --run-once
+  qcluster start --inspect
   qcluster start --name long --timeout 3600 --log-format json`
 
 /** `qcluster start`: a cluster in the foreground. */
@@ -16,7 +18,7 @@ export function addStart(program: Command): void {
   const command = program
     .command('start')
     .description('Start a cluster in the foreground; Ctrl-C or SIGTERM stops it.')
-  addFlags(command, START_FLAGS).addHelpText('after', EXAMPLES).action(start)
+  addInspection(addFlags(command, START_FLAGS)).addHelpText('after', EXAMPLES).action(start)
 }
 
 /** A secret on a command line is read by everybody who can list processes, and signals are always handled here. */
@@ -38,6 +40,7 @@ export async function clusterOf(flags: Flags): Promise<Cluster> {
 
 async function start(flags: Flags): Promise<void> {
   const cluster = await clusterOf(flags)
+  await using _viewers = await inspectionOf(cluster.hub, flags)
   await cluster.start()
   await cluster.ended()
   process.exitCode = cluster.exitCode

@@ -41,9 +41,15 @@ export class Hub {
   readonly #source: Source
   readonly #watchers = new Set<Watcher>()
   readonly #actors = new Map<string, Known>()
+  #root = ''
 
   constructor(source: Source) {
     this.#source = source
+  }
+
+  /** The id of the actor above all others, once it is known. */
+  get root(): string {
+    return this.#root
   }
 
   /** Tells the present, then what happens. Returns what ends it. */
@@ -86,7 +92,10 @@ export class Hub {
 
   /** Keeps the table. False for what is about nobody that is known. */
   #enter(note: InspectionNote): boolean {
-    if (note.type === 'actor.registered') this.#actors.set(note.id, { registered: note })
+    if (note.type === 'actor.registered') {
+      this.#actors.set(note.id, { registered: note })
+      if (note.parent === null) this.#root = note.id
+    }
     const known = this.#actors.get(note.id)
     if (!known) return false
     if (note.type !== 'actor.changed') return true
@@ -107,7 +116,7 @@ export class Hub {
   }
 
   #below(id: string): Known[] {
-    const children = [...this.#actors.values()].filter(({ registered }) => registered.parent === id)
+    const children = [...this.#actors.values()].filter(({ registered }) => (registered.parent ?? '') === id)
     return children.flatMap((child) => [...this.#below(child.registered.id), child])
   }
 
