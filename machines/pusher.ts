@@ -37,9 +37,13 @@ export type PusherEvent = PusherOrder | DispatcherReport | DeliveriesReport | Or
  */
 export const STEADY = 10_000
 
-/** How long to wait before connection attempt n: 0.1 s, 0.2 s, … up to 5 s. */
+/**
+ * How long to wait before connection attempt n: at most 0.1 s, 0.2 s, … up to 5 s, and at least half of that. By chance,
+ * so that many clusters do not come back to a restarted server all at once.
+ */
 export function reconnectDelay(attempts: number): number {
-  return Math.min(5_000, 100 * 2 ** Math.max(0, attempts - 1))
+  const longest = Math.min(5_000, 100 * 2 ** Math.max(0, attempts - 1))
+  return longest * (0.5 + Math.random() / 2)
 }
 
 /** What the end of the joining brings. */

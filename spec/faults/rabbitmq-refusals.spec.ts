@@ -159,7 +159,7 @@ describe('RabbitMQ, where it refuses', function () {
   })
 
   it('carries 20 MB where the server takes them, and says the limit where it does not', async () => {
-    const broker = await brokerAt(own.server.url)
+    const broker = await brokerAt(own.server.url, { enqueueTimeout: 30_000 })
     await broker.connect()
     const large = packageOf('large', { body: 'x'.repeat(20_000_000) })
     const others = Array.from({ length: 20 }, (_, i) =>

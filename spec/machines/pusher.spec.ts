@@ -112,19 +112,25 @@ describe('the pusher machine', () => {
   })
 
   describe('whose broker is away', () => {
-    it('tries again after 0.1, 0.2, 0.4 … seconds, and never waits more than 5', async () => {
+    it('tries again after at most 0.1, 0.2, 0.4 … seconds and at least half of that, and never waits more than 5', async () => {
       const { connect, clock, calls, value } = made({ broker: () => Promise.reject(new Error('away')) })
       await connect()
       for (const delay of [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]) {
         const before = calls.connects
         expect(value()).to.deep.equal({ running: 'reconnecting' })
-        clock.increment(delay - 1)
-        expect(calls.connects, `after ${delay - 1} ms`).to.equal(before)
-        clock.increment(1)
+        clock.increment(delay / 2 - 1)
+        expect(calls.connects, `after ${delay / 2 - 1} ms`).to.equal(before)
+        clock.increment(delay / 2 + 1)
         expect(calls.connects, `after ${delay} ms`).to.equal(before + 1)
         await settle()
       }
-      expect([0, 1, 2, 20].map(reconnectDelay)).to.deep.equal([100, 100, 200, 5_000])
+    })
+
+    it('waits differently long each time, so that many do not come back at once', () => {
+      const waits = Array.from({ length: 100 }, () => reconnectDelay(20))
+      expect(new Set(waits)).to.have.property('size').above(90)
+      expect(Math.min(...waits)).to.be.at.least(2_500)
+      expect(Math.max(...waits)).to.be.at.most(5_000)
     })
 
     it('stops consuming, voids its receipts, says why, and starts afresh when the broker is back', async () => {
@@ -155,9 +161,9 @@ describe('the pusher machine', () => {
       await connect()
       for (const delay of [100, 200, 400, 800]) {
         send({ type: 'broker.lost', reason: 'full' })
-        clock.increment(delay - 1)
+        clock.increment(delay / 2 - 1)
         expect(value()).to.deep.equal({ running: 'reconnecting' })
-        clock.increment(1)
+        clock.increment(delay / 2 + 1)
         await settle()
         expect(value()).to.deep.equal({ running: 'connected' })
       }
