@@ -40,11 +40,14 @@ const WORKER_MEMORY = 60 * 1024 ** 2
 const MOST_WORKERS_A_PROCESSOR = 8
 /** A secret with fewer characters can be found by trying. */
 const SHORTEST_SECRET = 16
+/** What RabbitMQ gives a consumer to settle a delivery, where nobody has configured it. It tells no client. Seconds. */
+const CONSUMER_TIMEOUT = 1_800
 
 const RULES: readonly Rule[] = [
   noTimeout,
   graceUnderTimeout,
   tasksOverGrace,
+  consumerTimeout,
   endlessAtOnce,
   retryUnderTimeout,
   milliseconds,
@@ -83,6 +86,18 @@ function tasksOverGrace({ settings: { grace }, tasks }: Subject): Finding[] {
     message: `A run of the task "${name}" may take ${timeout} s and a stop gives it ${grace} s (grace): a longer one is cut short and begins anew.`,
     remedy: `Set grace to ${timeout} or more, or let the task be safe to repeat.`,
   }))
+}
+
+/** A delivery is held while it waits for the run before it, and while it runs. */
+function consumerTimeout({ settings: { broker, timeout }, tasks }: Subject): Finding | undefined {
+  const longest = Math.max(timeout ?? 0, ...tasks.map((task) => task.timeout ?? 0))
+  if (broker === null || longest * 2 < CONSUMER_TIMEOUT) return
+  return {
+    severity: 'warning',
+    code: 'consumer-timeout',
+    message: `A run may take ${longest} s (timeout), and the delivery behind it waits as long again: RabbitMQ gives a consumer ${CONSUMER_TIMEOUT} s (consumer_timeout, where nobody has set it), then it takes back all that the cluster holds. What runs goes on, and other clusters on the queue may run it as well.`,
+    remedy: `Set consumer_timeout = ${longest * 2_000 + 60_000} or more (milliseconds) in rabbitmq.conf, if that is not done, or split the work into shorter tasks.`,
+  }
 }
 
 function endlessAtOnce({ settings: { maxAttempts, retry } }: Subject): Finding | undefined {

@@ -33,6 +33,13 @@ describe('the findings of a check', () => {
       /after 5 s .*timeout 10 s/,
       /retry to timeout/,
     ],
+    [
+      'warning',
+      'consumer-timeout',
+      { broker: 'amqp://localhost', timeout: 900, grace: 900, retry: 900 },
+      /900 s \(timeout\).* gives a consumer 1800 s/,
+      /consumer_timeout = 1860000 or more/,
+    ],
     ['warning', 'milliseconds', { retry: 60_000 }, /16.7 hours/, /Set retry to 60,/],
     [
       'warning',
