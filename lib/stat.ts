@@ -35,6 +35,8 @@ export interface Stat {
   readonly taskQueueSize: number
   /** Outcomes that are not saved yet. */
   readonly doneQueueSize: number
+  /** True while the broker takes nothing from it, being low on memory or disk: retries wait, running tasks do not. */
+  readonly blocked: boolean
   readonly sentinel: number | null
   readonly pusher: number | null
   readonly monitor: number | null
@@ -73,6 +75,7 @@ export function composeStat({ life, ...parts }: StatParts): Stat {
     ...parts,
     ...sizes,
     status: statusOf(life, isBusy(workers) || sizes.taskQueueSize + sizes.doneQueueSize > 0),
+    blocked: gauge(processes, 'pusher', 'blocked') > 0,
     at,
     uptime: Math.max(0, at - startedAt) / 1000,
     sentinel: pidOf('sentinel'),

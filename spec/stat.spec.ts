@@ -55,6 +55,12 @@ describe('a stat', () => {
     expect(stat).to.include({ sentinel: 10, pusher: 13, monitor: 14, scheduler: null })
   })
 
+  it('is blocked while the broker takes nothing from the pusher', () => {
+    const blockedWith = (blocked: number) =>
+      statOf({ processes: [processOf('pusher', { gauges: { blocked } })] }).blocked
+    expect([0, 1].map(blockedWith)).to.deep.equal([false, true])
+  })
+
   it('is read as it was signed', () => {
     const stat = statOf()
     expect(openStats([sealStat(stat, signer)], signer)).to.deep.equal([stat])

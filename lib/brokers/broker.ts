@@ -113,6 +113,8 @@ export interface Listener {
 
 /** A broker. All methods reject with a {@link BrokerError} that says what was expected, what was got and what to do. */
 export interface Broker {
+  /** Why it takes no packages now, such as `low on memory`; undefined while it does, or cannot know. */
+  readonly blocked?: string | undefined
   /** Opens the broker, making what it needs. Safe to call again after a loss. */
   connect(): Promise<void>
   /** Ends every connection, watcher and timer; unsettled deliveries go back to their queue. */

@@ -36,6 +36,7 @@ export const HEADERS = {
 export class Publisher {
   readonly #options: PublisherOptions
   #session: Promise<Session> | undefined
+  #link: Link | undefined
   #lastFailure: BrokerError | undefined
   /** Calls of {@link publish} that are not answered yet. */
   readonly #open = new Set<Promise<unknown>>()
@@ -56,6 +57,11 @@ export class Publisher {
     } finally {
       this.#open.delete(answered)
     }
+  }
+
+  /** Why the server takes nothing from us now. */
+  get blocked(): string | undefined {
+    return this.#link?.blocked
   }
 
   /** Resolves when every call of {@link publish} is answered. */
@@ -98,7 +104,7 @@ export class Publisher {
   async #connectAgain(): Promise<Session> {
     try {
       const session = await persist(
-        async () => Session.open(await this.#options.connect()),
+        () => this.#openSession(),
         (failure) => {
           this.#lastFailure = failure
           return this.#open.size > 0
@@ -113,8 +119,14 @@ export class Publisher {
     }
   }
 
+  async #openSession(): Promise<Session> {
+    this.#link = await this.#options.connect()
+    return Session.open(this.#link)
+  }
+
   #forget(): void {
     this.#session = undefined
+    this.#link = undefined
   }
 
   #timeUp(count: number): BrokerError {
@@ -125,8 +137,11 @@ export class Publisher {
         cause: this.#lastFailure,
         isTransient: true,
       })
+    const cause = this.blocked
+      ? `It takes none now: ${this.blocked}`
+      : 'It takes none without a majority of its servers'
     return new BrokerError(
-      `${what} was not confirmed by RabbitMQ ${within}, but may be kept all the same. It takes none while it is low on memory or disk, or without a majority of its servers: see \`rabbitmq-diagnostics status\`.`,
+      `${what} was not confirmed by RabbitMQ ${within}, but may be kept all the same. ${cause}. See \`rabbitmq-diagnostics status\`.`,
       { isTransient: true },
     )
   }

@@ -60,6 +60,10 @@ class RabbitmqBroker implements Broker {
     this.#label = label
   }
 
+  get blocked(): string | undefined {
+    return this.#publisher?.blocked
+  }
+
   async connect(): Promise<void> {
     this.#publisher ??= new Publisher({ connect: () => this.#producerLink(), timeout: this.#timeout })
     const deadline = performance.now() + this.#patience

@@ -88,8 +88,8 @@ export class Dispatcher {
     return this.#seats.size * this.#options.concurrency
   }
 
-  get measures(): Measures {
-    return { gauges: { held: this.#held.size, waiting: this.#waiting.length } }
+  get gauges(): NonNullable<Measures['gauges']> {
+    return { held: this.#held.size, waiting: this.#waiting.length }
   }
 
   // ---- the broker's side

@@ -35,7 +35,9 @@ export function pusher(role: RoleContext) {
     refused: (reason) => record('package.refused', { reason }),
   })
 
-  const stir = role.measure(() => dispatcher.measures)
+  const stir = role.measure(() => ({
+    gauges: { ...dispatcher.gauges, blocked: broker?.blocked === undefined ? 0 : 1 },
+  }))
 
   const intake = new Intake({
     queue: settings.name,

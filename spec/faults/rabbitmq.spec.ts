@@ -163,6 +163,20 @@ describe('a cluster whose RabbitMQ fails', function () {
     })
   })
 
+  it('shows that RabbitMQ is out of memory, and says so to whoever enqueues', async () => {
+    await cluster.start()
+    await using hasty = new Client({ ...options, enqueueTimeout: 2 })
+    // The server says so to those who publish: here the retries of a task.
+    await asyncTask('boom', [], { client, maxAttempts: 1_000 })
+    const isBlocked = async () => cluster.stat.blocked
+    await server.control('set_vm_memory_high_watermark', '0.000001')
+    await eventually(isBlocked, true)
+    const refused = await asyncTask('math.add', [1, 2] as never[], { client: hasty }).catch((error) => error)
+    expect(refused.message).to.match(/not confirmed by RabbitMQ .* takes none now: low on memory/)
+    await server.control('set_vm_memory_high_watermark', '0.4')
+    await eventually(isBlocked, false)
+  })
+
   it('keeps a run that outlasts the time the server gives it, and does not start it again', async () => {
     await server.control('eval', 'application:set_env(rabbit, consumer_timeout, 1000).')
     await server.control('eval', 'application:set_env(rabbit, channel_tick_interval, 500).')
