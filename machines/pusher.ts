@@ -1,4 +1,4 @@
-import { assign, emit, fromCallback, fromPromise, sendTo, setup, spawnChild } from 'xstate'
+import { assign, cancel, emit, fromCallback, fromPromise, raise, sendTo, setup, spawnChild } from 'xstate'
 import type { OrphanedReport, PusherOrder, PusherReport, ReadyReport } from './protocol.ts'
 
 export interface PusherContext {
@@ -29,7 +29,13 @@ export type DispatcherReport =
 
 export type DeliveriesReport = { readonly type: 'broker.lost'; readonly reason: string }
 
-export type PusherEvent = PusherOrder | DispatcherReport | DeliveriesReport | OrphanedReport
+/** Order to whoever consumes: report `broker.lost` when the broker has something and hands out nothing. */
+export type DeliveriesOrder = { readonly type: 'deliveries.check' }
+
+export type PusherEvent = PusherOrder | DispatcherReport | DeliveriesReport | DeliveriesOrder | OrphanedReport
+
+/** Milliseconds between two looks at whether what waits in the broker is still handed out. */
+export const WATCH = 10_000
 
 /**
  * Milliseconds that a connection must last before its loss counts as the first one. What can be opened but not used, such
@@ -76,7 +82,7 @@ export const pusherMachine = setup({
     dispatcher: fromCallback<DispatcherOrder>(() => {}),
     connectBroker: fromPromise<void>(async () => {}),
     /** Consumes as long as it lives. That the broker is lost is heard also later, as long as receipts are out. */
-    deliveries: fromCallback<{ type: string }>(() => {}),
+    deliveries: fromCallback<DeliveriesOrder>(() => {}),
     closeBroker: fromPromise<void>(async () => {}),
   },
   actions: {
@@ -97,6 +103,9 @@ export const pusherMachine = setup({
     abandon: sendTo('dispatcher', { type: 'dispatcher.abandon' } satisfies DispatcherOrder),
     voidReceipts: sendTo('dispatcher', { type: 'dispatcher.void' } satisfies DispatcherOrder),
     awaitDesertion: sendTo('dispatcher', { type: 'dispatcher.awaitDesertion' } satisfies DispatcherOrder),
+    check: sendTo('deliveries', { type: 'deliveries.check' } satisfies DeliveriesOrder),
+    checkLater: raise({ type: 'deliveries.check' }, { id: 'check', delay: 'WATCH' }),
+    checkNoMore: cancel('check'),
     countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
     forgetAttempts: assign({ attempts: () => 0 }),
   },
@@ -106,6 +115,7 @@ export const pusherMachine = setup({
   delays: {
     RECONNECT: ({ context }) => reconnectDelay(context.attempts),
     STEADY,
+    WATCH,
   },
 }).createMachine({
   id: 'pusher',
@@ -181,9 +191,12 @@ export const pusherMachine = setup({
         },
         connected: {
           description: 'Consuming',
-          invoke: { src: 'deliveries', onError: 'reconnecting' },
+          invoke: { id: 'deliveries', src: 'deliveries', onError: 'reconnecting' },
           after: { STEADY: { actions: 'forgetAttempts' } },
+          entry: 'checkLater',
+          exit: 'checkNoMore',
           on: {
+            'deliveries.check': { actions: ['check', 'checkLater'] },
             'broker.lost': { target: 'reconnecting', actions: LOST },
             'pusher.pause': 'paused',
           },

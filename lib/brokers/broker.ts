@@ -62,6 +62,8 @@ export interface Consumer {
    * (the delivery was no longer ours, so nothing was done). Rejects with a BrokerError when the broker is lost.
    */
   settle(settlements: readonly Settlement[]): Promise<{ readonly void: number }>
+  /** Looks whether it still gets what waits, and is lost when it does not. For brokers that can lose a consumer unnoticed. */
+  check?(): Promise<void>
   /** Takes no more deliveries; receipts stay valid and can be settled. */
   stop(): Promise<void>
 }

@@ -4,7 +4,7 @@ import { BrokerError } from '../errors.ts'
 import type { ConsumeOptions, Consumer, Delivery, Settlement } from './broker.ts'
 import type { Link } from './rabbitmq-link.ts'
 import { asBrokerError, HEADERS, type Letter } from './rabbitmq-publisher.ts'
-import { declareAll, routeTo, routeToDead, workQueue } from './rabbitmq-topology.ts'
+import { declareAll, routeTo, routeToDead, using, workQueue } from './rabbitmq-topology.ts'
 
 /** What a consumer needs of its broker. */
 export interface ConsumerParts {
@@ -48,6 +48,9 @@ export class RabbitmqConsumer implements Consumer {
   /** In the order of their tags; what is settled at its head is cut off. */
   readonly #held: Held[] = []
   #unsettled = 0
+  /** Since the last look at whether it gets what waits. */
+  #taken = 0
+  #wasStarved = false
   #arrived: Delivery[] = []
   #shares: Share[] = []
   /** Shares that take no more, while something of theirs is unsettled. */
@@ -125,11 +128,30 @@ export class RabbitmqConsumer implements Consumer {
     await this.#retireWhenDone()
   }
 
+  /** Starved twice in a row is lost: what was there once may have been on its way. */
+  async check(): Promise<void> {
+    const isIdle = this.#state === 'taking' && this.#unsettled === 0 && this.#taken === 0
+    this.#taken = 0
+    const waiting = isIdle ? await this.#countWaiting() : 0
+    const isStarved = waiting > 0 && this.#taken === 0
+    if (isStarved && this.#wasStarved) this.#lose(new Error(`${waiting} wait there, and none came`))
+    this.#wasStarved = isStarved
+  }
+
   /** Lets go of everything: what is unsettled goes back to the queue. */
   async leave(): Promise<void> {
     if (this.#state === 'gone') return
     this.#end()
     await this.#channel.close().catch(() => {})
+  }
+
+  async #countWaiting(): Promise<number> {
+    const name = workQueue(this.#options.queue)
+    const { messageCount } = await using(
+      () => this.#parts.link.channel(),
+      (channel) => channel.checkQueue(name),
+    )
+    return messageCount
   }
 
   // ---- taking
@@ -142,6 +164,7 @@ export class RabbitmqConsumer implements Consumer {
     const held = new Held(this, message.fields.deliveryTag, share)
     this.#held.push(held)
     this.#unsettled++
+    this.#taken++
     share.unsettled++
     this.#arrived.push(this.#deliveryOf(message, held))
     // Later, so that what comes in one packet is one batch, and the first comes after `consume` has resolved.

@@ -59,6 +59,12 @@ export class Intake {
     closed?.then((consumer) => consumer.stop()).catch(() => {})
   }
 
+  /** Has the consumer look whether it still gets what waits. */
+  check(): void {
+    // What fails here is told by onLost, if it matters.
+    this.#open?.then((consumer) => consumer.check?.()).catch(() => {})
+  }
+
   setPrefetch(prefetch: number): void {
     this.#prefetch = prefetch
     this.#open?.then((consumer) => consumer.setPrefetch(prefetch)).catch(() => {})

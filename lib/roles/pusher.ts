@@ -1,5 +1,6 @@
 import { fromCallback, fromPromise } from 'xstate'
 import {
+  type DeliveriesOrder,
   type DeliveriesReport,
   type DispatcherOrder,
   type DispatcherReport,
@@ -92,7 +93,8 @@ export function pusher(role: RoleContext) {
         // If a loss was told meanwhile, consuming from it tells it again.
         broker = opened
       }),
-      deliveries: fromCallback<{ type: string }>(() => {
+      deliveries: fromCallback<DeliveriesOrder>(({ receive }) => {
+        receive(() => intake.check())
         intake.open(broker as Broker, prefetch.current)
         return () => intake.close()
       }),

@@ -30,6 +30,13 @@ function randomBy(seed: number): () => number {
 /** The queue of a cluster, as RabbitMQ knows it. */
 const queueOf = ({ name }: Options): string => `qcluster.queue.${name}`
 
+/** Erlang that makes a queue forget its consumers without a word to them. */
+function forgetConsumers(queue: string): string {
+  return `Queue = {list_to_atom("%2F_${queue}"), node()},
+    {ok, {_, Consumers}, _} = ra:local_query(Queue, fun rabbit_fifo:query_consumers/1),
+    [{ok, _, _} = ra:process_command(Queue, rabbit_fifo:make_checkout(Id, cancel, #{})) || Id <- maps:keys(Consumers)].`
+}
+
 describe('a cluster whose RabbitMQ fails', function () {
   this.timeout(240_000)
   const own = ownServer()
@@ -152,6 +159,15 @@ describe('a cluster whose RabbitMQ fails', function () {
     await server.control('delete_queue', queueOf(options))
     await eventually(async () => log.includes('lost'), true)
     await ledger(500, async () => {})
+  })
+
+  it('notices that it is connected and not given anything any more', async () => {
+    await cluster.start()
+    await asyncTask('math.add', [1, 2] as never[], { client }).then((task) => task.result({ wait: 60_000 }))
+    await server.control('eval', forgetConsumers(queueOf(options)))
+    const task = await asyncTask('math.add', [3, 4] as never[], { client })
+    expect(await task.result({ wait: 120_000 })).to.equal(7)
+    expect(log).to.include.members(['lost', 'connected'])
   })
 
   it('goes on after a time without memory', async () => {

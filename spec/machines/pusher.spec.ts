@@ -1,12 +1,14 @@
 import { expect } from 'chai'
 import { createActor, fromCallback, fromPromise, SimulatedClock } from 'xstate'
 import {
+  type DeliveriesOrder,
   type DispatcherOrder,
   type DispatcherReport,
   type PusherEvent,
   pusherMachine,
   reconnectDelay,
   STEADY,
+  WATCH,
 } from '../../machines/pusher.ts'
 
 /** Promises of the machine are settled in microtasks; this lets them all. */
@@ -22,7 +24,7 @@ const JOINED: readonly PusherEvent[] = [
 function made({ broker = async () => {}, closed = async () => {}, consume = () => {} } = {}) {
   const clock = new SimulatedClock()
   const [log, orders, reports]: [string[], DispatcherOrder[], { type: string }[]] = [[], [], []]
-  const calls = { connects: 0, consumers: 0, closes: 0 }
+  const calls = { connects: 0, consumers: 0, checks: 0, closes: 0 }
   let reportEdge: (event: DispatcherReport) => void = () => {}
   const machine = pusherMachine.provide({
     actors: {
@@ -34,9 +36,12 @@ function made({ broker = async () => {}, closed = async () => {}, consume = () =
         calls.connects += 1
         return broker()
       }),
-      deliveries: fromCallback<{ type: string }>(() => {
+      deliveries: fromCallback<DeliveriesOrder>(({ receive }) => {
         consume()
         calls.consumers += 1
+        receive(() => {
+          calls.checks += 1
+        })
         return () => {
           calls.consumers -= 1
         }
@@ -154,6 +159,20 @@ describe('the pusher machine', () => {
       expect(log).to.deep.equal(['pusher.ready', 'broker.lost', 'broker.connected'])
       clock.increment(STEADY)
       expect(actor.getSnapshot().context.attempts).to.equal(0)
+    })
+
+    it('asks its consumer every ten seconds whether it gets what waits, while it consumes', async () => {
+      const { connect, send, clock, calls } = made()
+      await connect()
+      for (const checks of [1, 2, 3]) {
+        clock.increment(WATCH - 1)
+        expect(calls.checks).to.equal(checks - 1)
+        clock.increment(1)
+        expect(calls.checks).to.equal(checks)
+      }
+      send({ type: 'pusher.pause' })
+      clock.increment(10 * WATCH)
+      expect(calls.checks).to.equal(3)
     })
 
     it('waits ever longer for a broker that comes back only to be lost again', async () => {
