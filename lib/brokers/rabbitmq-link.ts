@@ -213,14 +213,15 @@ const REFUSALS: readonly {
     say: () => 'does not speak TLS there. Write amqp://, or the port for TLS (5671)',
   },
   {
+    // Before the certificate of the server: the server's alerts are about ours.
+    sign: /alert|handshake failure/i,
+    say: (_, reason) =>
+      `ended the TLS handshake (${/(?:ssl|tls)\S* alert [a-z ]+/i.exec(reason)?.[0] ?? reason}). It may want a client's certificate that it trusts: ?certfile=…&keyfile=…`,
+  },
+  {
     sign: /CERT|certificate|altnames/i,
     say: (_, reason) =>
       `has a certificate that is not trusted (${reason}). Name its CA in the URL: ?cacertfile=/path/ca.pem`,
-  },
-  {
-    sign: /alert|handshake failure/i,
-    say: (_, reason) =>
-      `ended the TLS handshake (${reason}). It may want a client's certificate: ?certfile=…&keyfile=…`,
   },
   {
     // A server that starts or stops does that too.

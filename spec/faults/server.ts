@@ -6,13 +6,17 @@ import { service } from '../services.ts'
 export function ownServer(): { server: RabbitmqServer } {
   const own = {} as { server: RabbitmqServer }
   before(async function () {
-    // Where none is installed, the script installs it, or says why it cannot.
-    if (!rabbitmqScripts()) await service.call(this, 'rabbitmq')
+    await needRabbitmq(this)
     own.server = await RabbitmqServer.make()
     await own.server.start()
   })
   after(() => own.server?.remove())
   return own
+}
+
+/** Where none is installed, the script installs it, or says why it cannot. */
+export async function needRabbitmq(context: Mocha.Context): Promise<void> {
+  if (!rabbitmqScripts()) await service.call(context, 'rabbitmq')
 }
 
 /** The same of PostgreSQL. */

@@ -30,15 +30,16 @@ export class RabbitmqServer {
   readonly #distributionPort: number
   #process: ChildProcess | undefined
 
-  /** Makes a server that is not started yet. */
-  static async make(): Promise<RabbitmqServer> {
+  /** Makes a server that is not started yet, with these further lines of `rabbitmq.conf`. */
+  static async make(configuration: readonly string[] = []): Promise<RabbitmqServer> {
     const scripts = rabbitmqScripts()
     if (!scripts) throw new Error('RabbitMQ is not installed here: no rabbitmq-server was found.')
     const [port, epmdPort, distributionPort] = (await freePorts(3)) as [number, number, number]
     const folder = mkdtempSync(join(tmpdir(), 'qcluster-rabbitmq-'))
     await mkdir(join(folder, 'home'))
     await writeFile(join(folder, 'home', '.erlang.cookie'), 'qcluster', { mode: 0o400 })
-    await writeFile(join(folder, 'rabbitmq.conf'), 'log.file.level = warning\n')
+    const lines = ['log.file.level = warning', ...configuration, '']
+    await writeFile(join(folder, 'rabbitmq.conf'), lines.join('\n'))
     await writeFile(join(folder, 'enabled_plugins'), '[].\n')
     return new RabbitmqServer(scripts, folder, port, epmdPort, distributionPort)
   }
