@@ -96,22 +96,30 @@ export function remoteSource(options: RemoteOptions): Source {
 async function look({ client, clusterId, onSilence }: RemoteOptions, take: Watcher, signal: AbortSignal) {
   const id = newClusterId()
   let seen = 0
-  while (!signal.aborted) {
-    const batch = await ask(clusterId, 'inspect', { client, args: [id, seen] }).then(
-      (answer) => answer?.result as Batch | undefined,
-      () => undefined,
-    )
+  for (let misses = 0; misses < MOST_MISSES; ) {
+    const batch = await askFor(clusterId, [id, seen], client)
     if (signal.aborted) return
-    if (!batch) {
-      take([everythingLost()])
-      onSilence()
-      return
+    misses = batch ? 0 : misses + 1
+    if (batch) {
+      // It has forgotten us, and begins with the present.
+      if (batch.number < seen) take([everythingLost()])
+      if (batch.number !== seen) take(batch.notes)
+      seen = batch.number
     }
-    // It has forgotten us, and begins with the present.
-    if (batch.number < seen) take([everythingLost()])
-    if (batch.number !== seen) take(batch.notes)
-    seen = batch.number
-    await sleep(TIMES.cycle)
+    await sleep(batch ? TIMES.cycle : TIMES.news)
+  }
+  take([everythingLost()])
+  onSilence()
+}
+
+/** An answer may get lost, and a broker come back. */
+const MOST_MISSES = 3
+
+async function askFor(clusterId: string, args: unknown[], client: Client): Promise<Batch | undefined> {
+  try {
+    return (await ask(clusterId, 'inspect', { client, args }))?.result as Batch | undefined
+  } catch {
+    return undefined
   }
 }
 
