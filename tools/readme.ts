@@ -4,6 +4,9 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Command } from 'commander'
+import { flagName } from '../lib/cli/flags.ts'
+import { commandLine } from '../lib/cli/main.ts'
 import { environmentName } from '../lib/config.ts'
 import { EXIT, EXIT_MEANINGS } from '../lib/errors.ts'
 import { EVENTS, type EventName, type LogRecord, wordsOf } from '../lib/logger.ts'
@@ -41,6 +44,14 @@ const TABLES: Readonly<Record<string, () => string[][]>> = {
       describeOption(name),
     ]),
   ],
+  commands: () => [
+    ['Command', 'What it does', 'Flags of its own'],
+    ...leavesOf(commandLine()).map(({ path, command }) => [
+      `\`qcluster ${[path, ...command.registeredArguments.map(argumentText)].join(' ')}\``,
+      command.description(),
+      ownFlagsOf(command).join(' '),
+    ]),
+  ],
   exits: () => [
     ['Code', 'Meaning'],
     ...Object.entries(EXIT).map(([name, code]) => [`${code}`, EXIT_MEANINGS[name as keyof typeof EXIT]]),
@@ -53,6 +64,33 @@ const TABLES: Readonly<Record<string, () => string[][]>> = {
       `\`${wordsOf(sample(event))}\``,
     ]),
   ],
+}
+
+interface Leaf {
+  readonly path: string
+  readonly command: Command
+}
+
+/** The commands that do something; those above them only group. */
+function leavesOf(parent: Command, path: readonly string[] = []): Leaf[] {
+  return parent.commands.flatMap((command) => {
+    const here = [...path, command.name()]
+    return command.commands.length > 0 ? leavesOf(command, here) : [{ path: here.join(' '), command }]
+  })
+}
+
+function argumentText(argument: Command['registeredArguments'][number]): string {
+  const name = `${argument.name()}${argument.variadic ? '...' : ''}`
+  return argument.required ? `<${name}>` : `[${name}]`
+}
+
+/** Without those that stand for an option of the configuration. */
+function ownFlagsOf({ options }: Command): string[] {
+  const shared = [
+    ...optionNames.flatMap((name) => [flagName(name), `--no-${flagName(name).slice(2)}`]),
+    '--config-file',
+  ]
+  return options.filter(({ long }) => !shared.includes(long ?? '')).map(({ flags }) => `\`${flags}\``)
 }
 
 /** Defaults that the machine or the folder decides. */

@@ -15,7 +15,7 @@ Examples:
 /** `qcluster control`: orders to clusters, and what they answer. */
 export function addControl(program: Command): void {
   const parent = program.command('control').description('Give orders to the clusters at this broker.')
-  add(parent, 'ping', 'Ask whether they are there.')
+  add(parent, 'ping', 'Ask clusters whether they are there.')
   add(parent, 'pause', 'Let no task come in; what was taken is finished.')
   add(parent, 'resume', 'Let tasks come in again.')
   add(parent, 'scale', 'Have so many workers from now on.', STARTING).argument(

@@ -13,15 +13,17 @@ Examples:
 /** `qcluster dead`: tasks that were given up. */
 export function addDead(program: Command): void {
   const parent = program.command('dead').description('Look after tasks that were given up.')
-  add(parent, 'list', 'List them, the newest first.', (_, selection) => listDead(selection))
+  add(parent, 'list', 'List tasks that were given up, the newest first.', (_, selection) =>
+    listDead(selection),
+  )
   const dry = '--dry-run'
   add(
     parent,
     'replay',
-    'Enqueue them once more, the oldest first, with all their attempts.',
+    'Enqueue given-up tasks once more, the oldest first, with all their attempts.',
     ({ dryRun }, selection) => replayDead(selection, dryRun === true),
   ).option(dry, 'Only print which.')
-  add(parent, 'purge', 'Forget them, the oldest first.', ({ dryRun }, selection) =>
+  add(parent, 'purge', 'Forget given-up tasks, the oldest first.', ({ dryRun }, selection) =>
     purgeDead(selection, dryRun === true),
   ).option(dry, 'Only print which.')
 }

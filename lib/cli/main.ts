@@ -1,4 +1,4 @@
-import { type Command, program } from 'commander'
+import { Command } from 'commander'
 import { EXIT, EXIT_MEANINGS, toErrorRecord } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
 import { addCheck } from './check.ts'
@@ -36,14 +36,19 @@ ${Object.entries(EXIT)
 
 /** The command line. Logs go to stderr, results to stdout; the process ends with a documented exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
-  program.name('qcluster').description('A supervised task cluster for Node.js').exitOverride()
-  program.addHelpText('after', EXITS)
-  for (const add of COMMANDS) add(program)
   try {
-    await program.parseAsync(argv)
+    await commandLine().parseAsync(argv)
   } catch (error) {
     process.exitCode = told(error)
   }
+}
+
+/** All commands with their flags, for whoever runs or documents them. */
+export function commandLine(): Command {
+  const program = new Command('qcluster').description('A supervised task cluster for Node.js').exitOverride()
+  program.addHelpText('after', EXITS)
+  for (const add of COMMANDS) add(program)
+  return program
 }
 
 /** Commander has told its own errors already. */
