@@ -3,6 +3,7 @@ import { type Options, type ResolvedConfig, type ResolveOptions, resolveConfig }
 import {
   defaultOfOption,
   describeOption,
+  expectationOf,
   kindOfOption,
   type OptionName,
   optionNames,
@@ -52,9 +53,18 @@ const SHORT: Partial<Record<OptionName, string>> = { name: '-n', tasks: '-t', wo
 function flagsOf(name: OptionName): Option[] {
   if (kindOfOption(name) === 'flag') return switchesOf(name)
   const names = [SHORT[name] ?? [], flagName(name)].flat().join(', ')
-  const flag = new Option(`${names} <${kindOfOption(name)}>`, describeOption(name))
+  const flag = new Option(`${names} <${kindOfOption(name)}>`, helpOf(name))
   // A list is given as several words, which need no reading.
   return [flag.variadic ? flag : flag.argParser((text) => readText(name, text))]
+}
+
+/** With the values to choose from, and with a default that is no matter of the machine or the folder. */
+function helpOf(name: OptionName): string {
+  const expects = expectationOf(name)
+  const choices = expects.startsWith('one of ') ? ` It is ${expects}.` : ''
+  const standard = name === 'workers' ? undefined : defaultOfOption(name)
+  const isTold = typeof standard === 'number' || typeof standard === 'string'
+  return `${describeOption(name)}${choices}${isTold ? ` (default: ${standard})` : ''}`
 }
 
 /** Both, because commander takes a lone `--no-…` for a flag that was given. The help shows the one that changes something. */
