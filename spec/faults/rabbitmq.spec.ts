@@ -34,7 +34,8 @@ const queueOf = ({ name }: Options): string => `qcluster.queue.${name}`
 function forgetConsumers(queue: string): string {
   return `Queue = {list_to_atom("%2F_${queue}"), node()},
     {ok, {_, Consumers}, _} = ra:local_query(Queue, fun rabbit_fifo:query_consumers/1),
-    [{ok, _, _} = ra:process_command(Queue, rabbit_fifo:make_checkout(Id, cancel, #{})) || Id <- maps:keys(Consumers)].`
+    IdOf = fun(Consumer) -> {element(2, Consumer), element(1, Consumer)} end,
+    [{ok, _, _} = ra:process_command(Queue, rabbit_fifo:make_checkout(IdOf(One), cancel, #{})) || One <- maps:values(Consumers)].`
 }
 
 describe('a cluster whose RabbitMQ fails', function () {

@@ -17,9 +17,10 @@ const LONGEST_START = 60_000
 const SERVER_SETTINGS =
   '-kernel inet_dist_use_interface {127,0,0,1} -rabbit dead_letter_worker_publisher_confirm_timeout 5000'
 
-/** Where the scripts of an installed RabbitMQ are; undefined where there is none. */
+/** Where the scripts of an installed RabbitMQ are, or of the version that SPEC_RABBITMQ_SCRIPTS names; undefined where there is none. */
 export function rabbitmqScripts(): string | undefined {
-  return FOLDERS.find((folder) => existsSync(join(folder, 'rabbitmq-server')))
+  const named = process.env.SPEC_RABBITMQ_SCRIPTS
+  return [...(named ? [named] : []), ...FOLDERS].find((folder) => existsSync(join(folder, 'rabbitmq-server')))
 }
 
 export class RabbitmqServer {
