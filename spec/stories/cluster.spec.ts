@@ -1,30 +1,11 @@
-import { execFileSync } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { asyncTask, Client, Cluster, type Options, TaskFailedError } from 'qcluster'
+import { isAlive, processesBelow } from './stage.ts'
 
 const modules = [join(import.meta.dirname, 'fixtures', 'tasks.mjs')]
-
-/** Pids of the processes below this one, by what the log said of them. */
-function processesBelow(pid: number): number[] {
-  const table = execFileSync('ps', ['-eo', 'pid=,ppid='], { encoding: 'utf8' })
-  const rows = table
-    .trim()
-    .split('\n')
-    .map((row) => row.trim().split(/\s+/).map(Number) as [number, number])
-  const children = rows.filter(([, parent]) => parent === pid).map(([child]) => child)
-  return children.flatMap((child) => [child, ...processesBelow(child)])
-}
-
-const isAlive = (pid: number): boolean => {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
-}
 
 describe('a cluster of forked processes', function () {
   this.timeout(60_000)
