@@ -196,9 +196,9 @@ export class Dispatcher {
   }
 
   #finished(seat: Seat, runs: Extract<WorkerToPusher, { kind: 'finished' }>['runs']): void {
-    for (const { key, func, took } of runs) {
-      this.window.learn(func, took)
-      this.#leaveSeat(seat, key)
+    for (const { key, took } of runs) {
+      const func = this.#leaveSeat(seat, key)
+      if (func !== undefined) this.window.learn(func, took)
       const held = this.#held.get(key)
       if (held) held.place = 'ended'
     }
@@ -211,11 +211,12 @@ export class Dispatcher {
   }
 
   /** A run that it held for a former pusher was never counted here. */
-  #leaveSeat({ jobs, backlog }: Seat, key: RunKey): void {
+  #leaveSeat({ jobs, backlog }: Seat, key: RunKey): string | undefined {
     const func = jobs.get(key)
-    if (func === undefined) return
+    if (func === undefined) return undefined
     jobs.delete(key)
     backlog.remove(func)
+    return func
   }
 
   /** A worker's connection has ended: what it had left waits for the monitor's word on what it was running. */

@@ -1,12 +1,14 @@
 /** The data plane's messages: what pusher, workers and monitor say to each other over their sockets. */
 
 import type { TaskHeader } from '../package.ts'
-import type { Fate, Outcome } from '../stores/store.ts'
+import type { Fate } from '../stores/store.ts'
 
 /** Names one run of one task: `<task id>/<run>`. The only key for adoption and dedupe. */
 export type RunKey = string
 
 export const runKey = (taskId: string, run: number): RunKey => `${taskId}/${run}`
+
+export const keyOf = ({ id, run }: TaskHeader): RunKey => runKey(id, run)
 
 /** A run on its way to a worker. */
 export interface Job {
@@ -25,9 +27,16 @@ export interface Verdict {
   readonly reason?: string
 }
 
-/** An outcome as a worker knows it, before its fate is decided. */
-export type Ended = Omit<Outcome, 'fate'> & {
+/** An outcome as a worker knows it, before its fate is decided. What the header says is not said again: two thirds of it. */
+export interface Ended {
   readonly header: TaskHeader
+  readonly args: string
+  readonly success: boolean
+  /** What it returned, or why it failed, encoded. */
+  readonly result: string
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number
+  readonly stoppedAt: number
   /** True when a stop cut the run short, or it never started: it is requeued and spends no attempt. */
   readonly interrupted?: boolean
 }
@@ -57,7 +66,8 @@ export type WorkerToPusher =
   | { readonly kind: 'hello'; readonly worker: string; readonly holds: readonly RunKey[] }
   | {
       readonly kind: 'finished'
-      readonly runs: readonly { readonly key: RunKey; readonly func: string; readonly took: number }[]
+      /** Milliseconds that each took. */
+      readonly runs: readonly { readonly key: RunKey; readonly took: number }[]
     }
   /** Not started, and free to go to others: what ran before them took longer than was expected. */
   | { readonly kind: 'returned'; readonly keys: readonly RunKey[] }

@@ -6,6 +6,7 @@ import type { Outcome, Store } from '../stores/store.ts'
 import {
   type Ended,
   type Job,
+  keyOf,
   type MonitorToPusher,
   type MonitorToWorker,
   type PusherToMonitor,
@@ -22,6 +23,8 @@ const BATCH = 500
 const REMEMBERED = 10_000
 
 export interface OutcomesOptions extends Scene, Defaults {
+  /** The queue that the outcomes are of. */
+  readonly queue: string
   readonly store: Pick<Store, 'save' | 'decisions'>
   /** Whether a success is saved when its task does not say so. */
   readonly saveSuccesses: boolean
@@ -82,7 +85,7 @@ export class Outcomes {
   hear(worker: string, outcomes: readonly Ended[]): void {
     const settled: RunKey[] = []
     for (const ended of outcomes) {
-      const key = runKey(ended.taskId, ended.run)
+      const key = keyOf(ended.header)
       const known = this.#cases.get(key)
       if (known) known.worker = worker
       else if (this.#decided.has(key)) settled.push(key)
@@ -149,7 +152,7 @@ export class Outcomes {
   /** Attempts are for tasks that end; this one seems to take with it whatever runs it. */
   #giveUp(job: Job): void {
     const reason = 'never finished'
-    const key = runKey(job.header.id, job.header.run)
+    const key = keyOf(job.header)
     this.#open(outcomeOfUnfinished(job, this.#options), null, { key, fate: 'deadLetter', reason })
   }
 
@@ -200,7 +203,9 @@ export class Outcomes {
   }
 
   async #hand(batch: readonly Case[]): Promise<void> {
-    const outcomes = batch.filter((one) => this.#isKept(one)).map(toOutcome)
+    const outcomes = batch
+      .filter((one) => this.#isKept(one))
+      .map((one) => toOutcome(one, this.#options.queue))
     if (outcomes.length > 0) await this.#options.store.save(outcomes)
   }
 
@@ -266,7 +271,8 @@ export class Outcomes {
   }
 
   #say({ ended, verdict }: Case): void {
-    const { taskId, run, attempt, name, func, group, result, success } = ended
+    const { result, success } = ended
+    const { id: taskId, run, attempt, name, func, group } = ended.header
     const fields = { taskId, run, attempt, task: name, func, ...(group !== undefined && { group }) }
     if (ended.interrupted) {
       this.#options.report({ type: 'tasks.interrupted', count: 1 })
@@ -362,7 +368,7 @@ export class Outcomes {
     this.#abandoned = true
     const given = this.#unsaved.splice(0)
     for (const { ended, worker } of given) {
-      const key = runKey(ended.taskId, ended.run)
+      const key = keyOf(ended.header)
       const one: Case = {
         ended: { ...ended, interrupted: true },
         verdict: { key, fate: 'requeue' },
@@ -424,9 +430,11 @@ class Memory<K, V> {
   }
 }
 
-const keyOf = ({ id, run }: TaskHeader): RunKey => runKey(id, run)
-
-function toOutcome({ ended, verdict }: Case): Outcome {
-  const { header: _header, interrupted: _interrupted, ...outcome } = ended
-  return { ...outcome, fate: verdict.fate as Outcome['fate'] }
+function toOutcome({ ended, verdict }: Case, cluster: string): Outcome {
+  const { id: taskId, run, attempt, name, func, group, enqueuedAt } = ended.header
+  const { args, success, result, startedAt, stoppedAt } = ended
+  return {
+    ...{ taskId, run, attempt, name, func, ...(group !== undefined && { group }), cluster, args },
+    ...{ success, result, fate: verdict.fate as Outcome['fate'], enqueuedAt, startedAt, stoppedAt },
+  }
 }

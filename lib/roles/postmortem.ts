@@ -5,7 +5,6 @@ import type { Ended, Job } from './frames.ts'
 
 /** What an outcome says of where it was made. */
 export interface Scene {
-  readonly queue: string
   /** Encodes a failure that no worker could encode. */
   readonly encodeFailure: (message: string) => string
 }
@@ -47,12 +46,10 @@ export function outcomeOfRefused(ended: Ended, reason: string, { encodeFailure }
 }
 
 function failure({ header, args }: Pick<Job, 'header' | 'args'>, message: string, scene: Scene): Ended {
-  const { id: taskId, run, attempt, name, func, group, enqueuedAt } = header
   const now = Date.now()
   return {
-    ...{ taskId, run, attempt, name, func, args, header, enqueuedAt, cluster: scene.queue },
-    ...(group !== undefined && { group }),
-    ...{ startedAt: now, stoppedAt: now, success: false, result: scene.encodeFailure(message) },
+    ...{ header, args, startedAt: now, stoppedAt: now },
+    ...{ success: false, result: scene.encodeFailure(message) },
   }
 }
 

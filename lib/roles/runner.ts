@@ -9,8 +9,8 @@ import {
   type Ended,
   inFrames,
   type Job,
+  keyOf,
   type RunKey,
-  runKey,
   type WorkerToMonitor,
   type WorkerToPusher,
 } from './frames.ts'
@@ -18,7 +18,6 @@ import { TINY } from './window.ts'
 
 export interface RunnerOptions {
   readonly worker: string
-  readonly queue: string
   readonly tasks: ReadonlyMap<string, LoadedTask>
   readonly board: BoardWriter
   readonly concurrency: number
@@ -44,7 +43,7 @@ export class Runner {
   /** Outcomes that the monitor has not released. */
   readonly #kept = new Map<RunKey, Ended>()
   #unsent: Ended[] = []
-  #finished: { key: RunKey; func: string; took: number }[] = []
+  #finished: { key: RunKey; took: number }[] = []
   #monitor: { send: (message: WorkerToMonitor) => void; flush: () => void } | null = null
   #pusher: ((message: WorkerToPusher) => void) | null = null
   #greet: ((message: WorkerToPusher) => void) | null = null
@@ -133,7 +132,7 @@ export class Runner {
   async #run(given: Job, slot: number): Promise<void> {
     const job = this.#withLimits(given)
     const { header } = job
-    const key = runKey(header.id, header.run)
+    const key = keyOf(header)
     const abort = new AbortController()
     this.#running.set(key, abort)
     this.#announce(job)
@@ -219,24 +218,20 @@ export class Runner {
   }
 
   #endedOf({ header, args }: Job): Ended {
-    const { id, run, attempt, name, func, group, enqueuedAt } = header
-    return {
-      ...{ taskId: id, run, attempt, name, func, args, header, enqueuedAt, cluster: this.#options.queue },
-      ...(group !== undefined && { group }),
-      ...{ startedAt: Date.now(), stoppedAt: Date.now(), success: false, result: 'null' },
-    }
+    const now = Date.now()
+    return { header, args, startedAt: now, stoppedAt: now, success: false, result: 'null' }
   }
 
   /** Never started: it goes back without spending an attempt. */
   #giveBack(job: Job): void {
-    this.#end(runKey(job.header.id, job.header.run), { ...this.#endedOf(job), interrupted: true }, 0)
+    this.#end(keyOf(job.header), { ...this.#endedOf(job), interrupted: true }, 0)
   }
 
   #end(key: RunKey, ended: Ended, took: number): void {
     this.#done += 1
     this.#kept.set(key, ended)
     this.#unsent.push(ended)
-    this.#finished.push({ key, func: ended.func, took })
+    this.#finished.push({ key, took })
     if (took > TINY) this.#returnWaiting()
     this.#startNext()
     // Batches are for runs that follow one another at once; nobody waits for a neighbour that takes long.
@@ -251,7 +246,7 @@ export class Runner {
     if (!this.#pusher || this.#finishing || this.#waiting.length <= this.#freeSlots.length) return
     this.#flush()
     const returned = this.#waiting.splice(this.#freeSlots.length)
-    this.#pusher({ kind: 'returned', keys: returned.map(({ header }) => runKey(header.id, header.run)) })
+    this.#pusher({ kind: 'returned', keys: returned.map(({ header }) => keyOf(header)) })
   }
 
   #flush(): void {

@@ -1,7 +1,7 @@
 /** What becomes of a run: decided once, when its outcome is known, and told again whenever somebody asks. */
 import type { TaskHeader } from '../package.ts'
 import type { Decision } from '../stores/store.ts'
-import { type Ended, runKey, type Verdict } from './frames.ts'
+import { type Ended, keyOf, type Verdict } from './frames.ts'
 
 /** What holds for a task that says nothing of its own. */
 export interface Defaults {
@@ -12,8 +12,9 @@ export interface Defaults {
 
 /** Saved → acknowledge; failed with attempts left → retry; cut short or never started → requeue; else a dead letter. */
 export function verdictOn(ended: Ended, defaults: Defaults): Verdict {
-  const { success, interrupted, header, attempt } = ended
-  const key = runKey(ended.taskId, ended.run)
+  const { success, interrupted, header } = ended
+  const { attempt } = header
+  const key = keyOf(header)
   if (interrupted) return { key, fate: 'requeue' }
   if (success) return { key, fate: 'ack' }
   const most = header.maxAttempts ?? defaults.maxAttempts
@@ -29,7 +30,7 @@ export function verdictInStore(
   defaults: Defaults,
 ): Verdict | undefined {
   if (!decision || decision.run < header.run) return undefined
-  const key = runKey(header.id, header.run)
+  const key = keyOf(header)
   if (decision.success || decision.run > header.run) return { key, fate: 'ack' }
   const reason = 'its outcome was saved before'
   if (decision.fate !== 'retry') return { key, fate: decision.fate, reason }

@@ -29,7 +29,7 @@ export function worker(role: RoleContext) {
         const board = createBoard(boardPath(role.directory, name), settings.concurrency)
         const runner = new Runner({
           ...{ worker: name, tasks, board, record, flush },
-          ...{ concurrency: settings.concurrency, queue: settings.name },
+          ...{ concurrency: settings.concurrency },
           ...{ timeout: settings.timeout, packing: settings },
           report: (event: RunnerReport) => sendBack(event),
         })

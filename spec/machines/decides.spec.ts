@@ -22,11 +22,11 @@ import { fromProcess } from '../../lib/process/fork.ts'
 import { connect, listen, socketPath } from '../../lib/process/socket.ts'
 import {
   type Ended,
+  keyOf,
   type MonitorToPusher,
   type MonitorToWorker,
   type PusherToMonitor,
   type PusherToWorker,
-  runKey,
   type WorkerToMonitor,
   type WorkerToPusher,
 } from '../../lib/roles/frames.ts'
@@ -127,8 +127,8 @@ describe('the machine decides', function () {
       hand.onMessage((message) => {
         if (message.kind !== 'jobs') return
         for (const { header } of message.jobs) {
-          const key = runKey(header.id, header.run)
-          hand.send({ kind: 'finished', runs: [{ key, func: header.func, took: 1 }] })
+          const key = keyOf(header)
+          hand.send({ kind: 'finished', runs: [{ key, took: 1 }] })
           monitor.send({ kind: 'verdicts', verdicts: [{ key, fate: 'ack' }] })
           jobs.add(header.func)
         }
@@ -206,7 +206,7 @@ describe('the machine decides', function () {
           if (message.kind !== 'ended') return
           socket.send({
             kind: 'released',
-            keys: message.outcomes.map(({ taskId, run }) => runKey(taskId, run)),
+            keys: message.outcomes.map(({ header }) => keyOf(header)),
           })
           ended.add(...message.outcomes)
         }),

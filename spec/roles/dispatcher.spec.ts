@@ -75,7 +75,7 @@ describe('the dispatcher', () => {
     const [a, b, c] = [headerOf(), headerOf(), headerOf()]
     dispatcher.take([deliver(a), deliver(b), deliver(c)])
     expect([w1, w2]).to.deep.equal([[a.id], [b.id]])
-    dispatcher.hear('w2', { kind: 'finished', runs: [{ key: key(b), func: 'f', took: 100 }] })
+    dispatcher.hear('w2', { kind: 'finished', runs: [{ key: key(b), took: 100 }] })
     expect(w2).to.deep.equal([b.id, c.id])
   })
 
@@ -176,7 +176,7 @@ describe('the dispatcher', () => {
     dispatcher.take([deliver(c)])
     const w2 = worker('w2')
     expect(w2, 'c is slow by now, and w2 has nothing to do').to.deep.equal([c.id])
-    dispatcher.hear('w2', { kind: 'finished', runs: [{ key: key(c), func: 'f', took: 50 }] })
+    dispatcher.hear('w2', { kind: 'finished', runs: [{ key: key(c), took: 50 }] })
     dispatcher.hear('w1', { kind: 'returned', keys: [key(b)] })
     expect(w2).to.deep.equal([c.id, b.id])
   })
@@ -260,7 +260,7 @@ describe('the dispatcher', () => {
     dispatcher.take([deliver(a), deliver(b)])
     dispatcher.drain()
     expect(reports).to.deep.equal([])
-    dispatcher.hear('w1', { kind: 'finished', runs: [{ key: key(a), func: 'f', took: 100 }] })
+    dispatcher.hear('w1', { kind: 'finished', runs: [{ key: key(a), took: 100 }] })
     expect(reports).to.deep.equal(['dispatcher.drained'])
   })
 

@@ -1,35 +1,27 @@
 import { expect } from 'chai'
 import { OutcomeRefusedError, StoreError } from '../../lib/errors.ts'
 import type { TaskHeader } from '../../lib/package.ts'
-import { type Ended, type MonitorToPusher, type MonitorToWorker, runKey } from '../../lib/roles/frames.ts'
+import {
+  type Ended,
+  keyOf,
+  type MonitorToPusher,
+  type MonitorToWorker,
+  runKey,
+} from '../../lib/roles/frames.ts'
 import { Outcomes } from '../../lib/roles/outcomes.ts'
 import type { Decision, Outcome } from '../../lib/stores/store.ts'
 import type { Testament } from '../../machines/protocol.ts'
 
 let counter = 0
 
-function ended(
-  change: Partial<Ended> & { header?: TaskHeader } = {},
-  limits: Partial<TaskHeader> = {},
-): Ended {
+function ended(change: Partial<Ended> = {}, about: Partial<TaskHeader> = {}): Ended {
   counter += 1
-  const taskId = counter.toString(16).padStart(32, '0')
-  const header: TaskHeader = {
-    id: taskId,
-    run: 1,
-    attempt: change.attempt ?? 1,
-    name: 'n',
-    func: 'f',
-    enqueuedAt: 1,
-    ...limits,
-  }
-  return {
-    ...{ taskId, run: 1, attempt: 1, name: 'n', func: 'f', args: '[]', cluster: 'q', header },
-    ...{ enqueuedAt: 1, startedAt: 2, stoppedAt: 3, success: true, result: '1', ...change },
-  }
+  const id = counter.toString(16).padStart(32, '0')
+  const header = { id, run: 1, attempt: 1, name: 'n', func: 'f', enqueuedAt: 1, ...about }
+  return { header, args: '[]', startedAt: 2, stoppedAt: 3, success: true, result: '1', ...change }
 }
 
-const key = (one: Ended) => runKey(one.taskId, one.run)
+const key = (one: Ended) => keyOf(one.header)
 const settle = () => new Promise(setImmediate)
 
 function desk({ decisions = [] as Decision[], saveSuccesses = true } = {}) {
@@ -71,17 +63,17 @@ const testament = (change: Partial<Testament>): Testament => ({
   ...change,
 })
 
-const running = ({ taskId, run, attempt, name, func }: Ended, overran = false) => ({
-  ...{ taskId, run, attempt, name, func, startedAt: 2, overran },
+const running = ({ header: { id, run, attempt, name, func } }: Ended, overran = false) => ({
+  ...{ taskId: id, run, attempt, name, func, startedAt: 2, overran },
 })
 
 describe('the monitor’s outcomes', () => {
   it('are saved as the task wants it, else as the cluster does', async () => {
     const { outcomes, saved, verdicts } = desk({ saveSuccesses: false })
     outcomes.hear('w1', [
-      ended({ taskId: 'a' }),
-      ended({ taskId: 'b' }, { save: true }),
-      ended({ taskId: 'c', success: false, result: '{}' }, { save: false }),
+      ended({}, { id: 'a' }),
+      ended({}, { id: 'b', save: true }),
+      ended({ success: false, result: '{}' }, { id: 'c', save: false }),
     ])
     await settle()
     expect(saved.map(({ taskId }) => taskId)).to.deep.equal(['b', 'c'])
@@ -93,9 +85,9 @@ describe('the monitor’s outcomes', () => {
     const cases = [
       ended(),
       ended({ success: false, result: '{}' }),
-      ended({ success: false, result: '{}', attempt: 2 }),
+      ended({ success: false, result: '{}' }, { attempt: 2 }),
       ended({ success: false, interrupted: true }),
-      ended({ success: false, result: '{}', attempt: 2 }, { maxAttempts: 5, retry: 3 }),
+      ended({ success: false, result: '{}' }, { attempt: 2, maxAttempts: 5, retry: 3 }),
     ]
     outcomes.hear('w1', cases)
     await settle()
@@ -168,7 +160,7 @@ describe('the monitor’s outcomes', () => {
     await settle()
     expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['ack', 'retry', 'retry', 'ack'])
     const failed = saved.filter(({ success }) => !success)
-    expect(failed.map(({ taskId }) => taskId)).to.deep.equal([large?.taskId, bad?.taskId])
+    expect(failed.map(({ taskId }) => taskId)).to.deep.equal([large?.header.id, bad?.header.id])
     for (const { result, fate } of failed) {
       expect(JSON.parse(result).message).to.equal('result could not be saved: too much')
       expect(fate).to.equal('retry')
@@ -180,7 +172,7 @@ describe('the monitor’s outcomes', () => {
   it('are settled even when the store refuses their failure too', async () => {
     const { outcomes, store, saved, verdicts, events } = desk()
     store.refuses = () => true
-    outcomes.hear('w1', [ended({ attempt: 2 })])
+    outcomes.hear('w1', [ended({}, { attempt: 2 })])
     await settle()
     expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['deadLetter'])
     expect(events).to.deep.equal(['task.failed', 'task.dead'])
@@ -202,7 +194,7 @@ describe('the monitor’s outcomes', () => {
     outcomes.save()
     await settle()
     expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['ack', 'ack'])
-    expect(saved.map(({ taskId }) => taskId)).to.include.members(batch.map(({ taskId }) => taskId))
+    expect(saved.map(({ taskId }) => taskId)).to.include.members(batch.map(({ header }) => header.id))
   })
 
   it('tell a new pusher what is not settled', async () => {
