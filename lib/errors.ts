@@ -95,6 +95,12 @@ export class OutcomeRefusedError extends QclusterError {
   readonly code = 'QCLUSTER_OUTCOME_REFUSED'
 }
 
+/** A schedule cannot be kept as it is: its pattern, its zone, its name or an option. Correct it. */
+export class ScheduleError extends QclusterError {
+  readonly code = 'QCLUSTER_SCHEDULE'
+  override readonly exitCode = EXIT.usage
+}
+
 /** Two processes that should speak the same frames do not. It is a bug, or a stranger on the socket. */
 export class FrameError extends QclusterError {
   readonly code = 'QCLUSTER_FRAME'

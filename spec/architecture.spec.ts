@@ -35,6 +35,7 @@ const KEEPERS: Record<string, string> = {
   pg: 'lib/postgres.ts',
   amqplib: 'lib/brokers/rabbitmq-link.ts',
   ws: 'lib/inspection/server.ts',
+  croner: 'lib/tasks/rhythm.ts',
   'node:child_process': 'lib/process/fork.ts',
 }
 
