@@ -18,6 +18,8 @@ export interface Submission {
   readonly args: string
   /** The queue; the client's own (its `name`) when absent. */
   readonly queue?: string
+  /** Milliseconds before it may be handed out. */
+  readonly delay?: number
 }
 
 /** What a client is made of; replaced in specs and in processes that have it already. */
@@ -145,8 +147,9 @@ export class Client {
   async #enqueue(submissions: readonly (Submission | Promise<Submission>)[]): Promise<void> {
     const made = await Promise.all(submissions)
     const { settings, signer } = await this.#identity.get()
-    const batch = made.map(({ header, args, queue = settings.name }) => ({
+    const batch = made.map(({ header, args, queue = settings.name, delay = 0 }) => ({
       queue,
+      ...(delay > 0 && { delay }),
       package: sealPackage(header, args, queue, signer),
     }))
     await this.#broker.use((broker) => broker.enqueue(batch))

@@ -139,6 +139,30 @@ export class NoAnswerError extends QclusterError {
   }
 }
 
+/**
+ * Thrown by a task: this failure is no matter of time or luck, so there is no further attempt.
+ * @example
+ * throw new DoNotRetryError('The account is closed.', { cause: error })
+ */
+export class DoNotRetryError extends QclusterError {
+  readonly code = 'QCLUSTER_DO_NOT_RETRY'
+}
+
+/**
+ * Thrown by a task: try again in so many seconds, whatever its back-off says. It spends an attempt like any failure.
+ * @example
+ * throw new RetryError('Too many requests.', { seconds: Number(response.headers.get('retry-after')) })
+ */
+export class RetryError extends QclusterError {
+  readonly code = 'QCLUSTER_RETRY'
+  readonly seconds: number
+
+  constructor(message: string, { seconds, ...options }: ErrorOptions & { readonly seconds: number }) {
+    super(message, options)
+    this.seconds = seconds
+  }
+}
+
 /** A task ended in failure; `message` is the error's own, `attempt` tells which attempt it was. */
 export class TaskFailedError extends QclusterError {
   readonly code = 'QCLUSTER_TASK_FAILED'
@@ -153,6 +177,15 @@ export class TaskFailedError extends QclusterError {
     this.taskId = details.taskId
     this.attempt = details.attempt
     if (details.stack) this.stack = details.stack
+  }
+}
+
+/** A task that had not started in time, and so never will. Give it longer, or more workers. */
+export class TaskExpiredError extends QclusterError {
+  readonly code = 'QCLUSTER_TASK_EXPIRED'
+
+  constructor({ expires }: { readonly expires?: number | undefined }) {
+    super(`Task expired: no worker was free to start it within ${expires} seconds of its enqueueing`)
   }
 }
 

@@ -34,8 +34,14 @@ export type {
   SavedOutcome,
   Store,
 } from './stores/store.ts'
-export { defineTask, type RunLimits, type TaskDefinition, type TaskFunction } from './tasks/define.ts'
-export { asyncTask, type EnqueueOptions, queueSize } from './tasks/enqueue.ts'
+export {
+  defineTask,
+  type FailedAttempt,
+  type RunLimits,
+  type TaskDefinition,
+  type TaskFunction,
+} from './tasks/define.ts'
+export { asyncTask, asyncTasks, type BulkOptions, type EnqueueOptions, queueSize } from './tasks/enqueue.ts'
 export type { FailureRecord } from './tasks/failure.ts'
 export { countGroup, deleteGroup, fetchGroup, type GroupOptions, resultGroup } from './tasks/groups.ts'
 export {
@@ -43,6 +49,7 @@ export {
   fetch,
   type LookupOptions,
   locate,
+  type OutcomeState,
   result,
   type Sighting,
   Task,

@@ -78,6 +78,8 @@ export interface Records {
   'task.retrying': TaskFields & { readonly attempt: number; readonly delay: number }
   'task.dead': TaskFields & { readonly reason: string }
   'task.interrupted': TaskFields
+  'task.expired': TaskFields
+  'task.cancelled': TaskFields
   'package.refused': { readonly reason: string }
   'broker.lost': ServiceFields
   'broker.connected': ServiceFields
@@ -181,6 +183,8 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
   },
   'task.dead': { level: 'error', words: (fields) => `Dead-lettered ${quoted(fields)} - ${fields.reason}` },
   'task.interrupted': { level: 'warn', words: (fields) => `Interrupted and requeued ${quoted(fields)}` },
+  'task.expired': { level: 'warn', words: (fields) => `Expired ${quoted(fields)}` },
+  'task.cancelled': { level: 'info', words: (fields) => `Cancelled ${quoted(fields)}` },
   'package.refused': { level: 'error', words: ({ reason }) => `Failed to push task to queue - ${reason}` },
   'broker.lost': {
     level: 'error',

@@ -32,6 +32,12 @@ export interface TaskHeader {
   readonly maxAttempts?: number
   /** Seconds before the next attempt; overrides the cluster's. */
   readonly retry?: number
+  /** By what that grows with each attempt, what it never grows beyond, and the share of it that is left to chance. */
+  readonly retryFactor?: number
+  readonly retryCap?: number
+  readonly retryJitter?: number
+  /** Seconds from `enqueuedAt` after which no attempt starts. */
+  readonly expires?: number
   /** False: a success is not saved. */
   readonly save?: boolean
 }
@@ -85,6 +91,11 @@ export function isTaskHeader(value: unknown): value is TaskHeader {
     (header.group === undefined || isName(header.group)) &&
     Number.isFinite(header.enqueuedAt)
   )
+}
+
+/** Whether it is too late to start an attempt. */
+export function isExpired({ enqueuedAt, expires }: TaskHeader, now: number): boolean {
+  return expires !== undefined && now > enqueuedAt + expires * 1000
 }
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 1

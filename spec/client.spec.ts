@@ -24,7 +24,7 @@ import { createStore } from '../lib/stores/index.ts'
 import type { Outcome, Store } from '../lib/stores/store.ts'
 import { decode, encode } from '../lib/tasks/codec.ts'
 import { defineTask } from '../lib/tasks/define.ts'
-import { asyncTask, queueSize } from '../lib/tasks/enqueue.ts'
+import { asyncTask, asyncTasks, queueSize } from '../lib/tasks/enqueue.ts'
 import { encodeError, toFailure } from '../lib/tasks/failure.ts'
 import { deleteTask, fetch, result, type Task } from '../lib/tasks/results.ts'
 
@@ -122,6 +122,50 @@ describe('a client', () => {
       await asyncTask(add, [2, 3], { client, cluster: 'mail' })
 
       expect(await headersOn('mail', 1)).to.have.length(1)
+    })
+
+    it('hands out a delayed task when its time has come', async () => {
+      const before = Date.now()
+      const tasks = [
+        await asyncTask(add, [2, 3], { client, delay: 0.2 }),
+        await asyncTask(add, [2, 3], { client, runAt: new Date(before + 100) }),
+        await asyncTask(add, [2, 3], { client, runAt: new Date(before - 100) }),
+      ]
+      const ids = (await deliveries('default', 3)).map(({ taskId }) => taskId)
+
+      expect(Date.now() - before).to.be.at.least(200)
+      expect(ids).to.deep.equal(tasks.map(({ id }) => id).toReversed())
+    })
+
+    it('enqueues ten thousand in one go, each with its own arguments, or none', async () => {
+      const tasks = await asyncTasks(
+        add,
+        Array.from({ length: 10_000 }, (_, i) => [i, i] as const),
+        { client, group: 'many' },
+      )
+
+      expect(new Set(tasks.map(({ id }) => id)).size).to.equal(10_000)
+      expect(await queueSize({ client })).to.equal(10_000)
+      const [first] = await headersOn('default', 1)
+      expect(first).to.include({ id: tasks[0]?.id, group: 'many' })
+      expect(await asyncTasks(add, [], { client })).to.deep.equal([])
+      const failure = await failureOf(
+        asyncTasks('math.add', [[1, 2], [() => {}]], { client, cluster: 'mail' }),
+      )
+      expect(failure).to.be.instanceOf(SerializationError)
+      expect(await queueSize({ client, cluster: 'mail' }), 'none').to.equal(0)
+    }).timeout(20_000)
+
+    it('refuses delays that are none', async () => {
+      for (const options of [
+        { delay: -1 },
+        { delay: '5' },
+        { delay: 400 * 24 * 3600 },
+        { runAt: 5 },
+        { runAt: new Date(Number.NaN) },
+        { delay: 1, runAt: new Date() },
+      ])
+        expect(await failureOf(untyped(add, [2, 3], { client, ...options }))).to.be.instanceOf(ConfigError)
     })
 
     it('tells how many tasks wait', async () => {

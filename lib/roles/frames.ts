@@ -39,7 +39,14 @@ export interface Ended {
   readonly stoppedAt: number
   /** True when a stop cut the run short, or it never started: it is requeued and spends no attempt. */
   readonly interrupted?: boolean
+  /** What the failure itself or its task says of another attempt: none, or milliseconds until then. */
+  readonly again?: false | number
+  /** Nobody wants it any more, so it did not run, or not to its end: it is acknowledged, and spends no attempt. */
+  readonly withdrawn?: Withdrawal
 }
+
+/** Why a task is not wanted any more. */
+export type Withdrawal = 'expired' | 'cancelled'
 
 /** Characters of arguments and results after which a frame is full: far below what one may have, however they are quoted. */
 const FULL_FRAME = 1_000_000

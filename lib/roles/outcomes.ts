@@ -53,7 +53,15 @@ export class Outcomes {
   /** Dead workers whose runs have a case that is not saved yet. */
   readonly #mourned = new Map<string, readonly RunKey[]>()
   /** What became of the runs that were saved or requeued here. */
-  readonly #counters = { succeeded: 0, failed: 0, retried: 0, deadLettered: 0, interrupted: 0 }
+  readonly #counters = {
+    succeeded: 0,
+    failed: 0,
+    expired: 0,
+    cancelled: 0,
+    retried: 0,
+    deadLettered: 0,
+    interrupted: 0,
+  }
   #unsaved: Case[] = []
   /** Redelivered runs that the pusher asks about, until they are answered. */
   #asked: TaskHeader[] = []
@@ -264,6 +272,7 @@ export class Outcomes {
 
   #count({ ended, verdict }: Case): void {
     if (ended.interrupted) this.#counters.interrupted += 1
+    else if (ended.withdrawn) this.#counters[ended.withdrawn] += 1
     else if (ended.success) this.#counters.succeeded += 1
     else this.#counters.failed += 1
     if (verdict.fate === 'retry') this.#counters.retried += 1
@@ -277,7 +286,8 @@ export class Outcomes {
     if (ended.interrupted) {
       this.#options.report({ type: 'tasks.interrupted', count: 1 })
       this.#options.record('task.interrupted', fields)
-    } else if (success) this.#options.record('task.finished', fields)
+    } else if (ended.withdrawn) this.#options.record(`task.${ended.withdrawn}`, fields)
+    else if (success) this.#options.record('task.finished', fields)
     else this.#options.record('task.failed', { ...fields, error: JSON.parse(result) })
     if (verdict.fate === 'retry')
       this.#options.record('task.retrying', { ...fields, delay: verdict.delay ?? 0 })

@@ -1,10 +1,13 @@
 import type { Measures } from '../../machines/protocol.ts'
 import type { RunnerReport } from '../../machines/worker.ts'
 import type { Settings } from '../config.ts'
+import { TaskExpiredError } from '../errors.ts'
+import { isExpired } from '../package.ts'
 import type { BoardWriter } from '../process/board.ts'
 import { decode, encode, pack } from '../tasks/codec.ts'
 import { encodeError, toFailure } from '../tasks/failure.ts'
 import type { LoadedTask } from '../tasks/load.ts'
+import { againAfter } from '../tasks/retry.ts'
 import {
   type Ended,
   inFrames,
@@ -132,6 +135,7 @@ export class Runner {
   async #run(given: Job, slot: number): Promise<void> {
     const job = this.#withLimits(given)
     const { header } = job
+    if (isExpired(header, Date.now())) return this.#expire(job, slot)
     const key = keyOf(header)
     const abort = new AbortController()
     this.#running.set(key, abort)
@@ -179,13 +183,7 @@ export class Runner {
   #withLimits(job: Job): Job {
     const definition = this.#options.tasks.get(job.header.func)?.definition
     if (!definition) return job
-    const { timeout, maxAttempts, retry, save } = definition
-    const limits = {
-      ...(timeout !== undefined && { timeout }),
-      ...(maxAttempts !== undefined && { maxAttempts }),
-      ...(retry !== undefined && { retry }),
-      ...(save !== undefined && { save }),
-    }
+    const { name: _name, retryIf: _retryIf, ...limits } = definition
     return { ...job, header: { ...limits, ...job.header } }
   }
 
@@ -211,10 +209,22 @@ export class Runner {
       if (this.#aborted && abort.signal.aborted && !overran)
         return { ...this.#endedOf(job), interrupted: true }
       const told = overran ? new Error(`Task exceeded maximum timeout value (${timeout} seconds)`) : error
-      return { ...this.#endedOf(job), result: encodeError(toFailure(told)) }
+      return { ...this.#endedOf(job), ...this.#again(job, told), result: encodeError(toFailure(told)) }
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  #again({ header: { func, attempt, id: taskId } }: Job, error: unknown): Pick<Ended, 'again'> {
+    const again = againAfter(error, this.#options.tasks.get(func)?.definition, { attempt, taskId })
+    return again === undefined ? {} : { again }
+  }
+
+  #expire(job: Job, slot: number): void {
+    const { header } = job
+    this.#freeSlots.push(slot)
+    const result = encodeError(toFailure(new TaskExpiredError(header)))
+    this.#end(keyOf(header), { ...this.#endedOf(job), withdrawn: 'expired', result }, 0)
   }
 
   #endedOf({ header, args }: Job): Ended {

@@ -12,15 +12,21 @@ export interface Defaults {
 
 /** Saved → acknowledge; failed with attempts left → retry; cut short or never started → requeue; else a dead letter. */
 export function verdictOn(ended: Ended, defaults: Defaults): Verdict {
-  const { success, interrupted, header } = ended
+  const { success, interrupted, withdrawn, again, header } = ended
   const { attempt } = header
   const key = keyOf(header)
   if (interrupted) return { key, fate: 'requeue' }
-  if (success) return { key, fate: 'ack' }
+  if (success || withdrawn) return { key, fate: 'ack' }
+  if (again === false) return { key, fate: 'deadLetter', reason: 'not to be tried again' }
   const most = header.maxAttempts ?? defaults.maxAttempts
   if (most > 0 && attempt >= most)
     return { key, fate: 'deadLetter', reason: `failed ${attempt} of ${most} attempts` }
-  return { key, fate: 'retry', delay: delayOf(header, defaults), reason: `attempt ${attempt} failed` }
+  return {
+    key,
+    fate: 'retry',
+    delay: again ?? backOff(header, attempt, defaults),
+    reason: `attempt ${attempt} failed`,
+  }
 }
 
 /** The verdict that the store remembers of a run; a later run or a success means that it was carried out long ago. */
@@ -34,9 +40,23 @@ export function verdictInStore(
   if (decision.success || decision.run > header.run) return { key, fate: 'ack' }
   const reason = 'its outcome was saved before'
   if (decision.fate !== 'retry') return { key, fate: decision.fate, reason }
-  return { key, fate: 'retry', delay: delayOf(header, defaults), reason }
+  return { key, fate: 'retry', delay: backOff(header, header.attempt, defaults), reason }
 }
 
-function delayOf({ retry }: TaskHeader, defaults: Defaults): number {
-  return retry === undefined ? defaults.retry : retry * 1000
+/** Milliseconds between an attempt that failed and the next one. */
+export function backOff(
+  header: TaskHeader,
+  attempt: number,
+  defaults: Defaults,
+  chance = Math.random(),
+): number {
+  const { retryFactor = 1, retryJitter = 0 } = header
+  const first = header.retry === undefined ? defaults.retry : header.retry * 1000
+  // Where nobody gave a cap, what is longer from the start was meant to be.
+  const most = header.retryCap === undefined ? Math.max(first, LONGEST_GROWTH) : header.retryCap * 1000
+  const grown = Math.min(most, first * retryFactor ** (attempt - 1))
+  return Math.round(grown * (1 - retryJitter * chance))
 }
+
+/** Milliseconds. */
+const LONGEST_GROWTH = 3_600_000

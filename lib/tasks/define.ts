@@ -15,6 +15,21 @@ export interface RunLimits {
   readonly maxAttempts?: number
   /** Seconds before a failed run is tried again. */
   readonly retry?: number
+  /** By what that time grows with each further attempt: 1, the default: it stays; 2: it doubles. */
+  readonly retryFactor?: number
+  /** Seconds that it never grows beyond; an hour by default. */
+  readonly retryCap?: number
+  /** The share of it that is left to chance, so that what failed together is not tried again together; 0 by default, 1 at most. */
+  readonly retryJitter?: number
+  /** Seconds from the enqueueing, a delay included, after which no attempt starts any more: the task is `expired` then. */
+  readonly expires?: number
+}
+
+/** What `retryIf` is told beside the error. */
+export interface FailedAttempt {
+  /** Which attempt has failed: 1, 2, … */
+  readonly attempt: number
+  readonly taskId: string
 }
 
 /** What `defineTask` was told. */
@@ -23,6 +38,11 @@ export interface TaskDefinition extends RunLimits {
   readonly name: string
   /** Whether a success is saved; overrides what the cluster's saveLimit says. Without it nobody can wait for the result. */
   readonly save?: boolean
+  /**
+   * Whether a failed run is tried again: false gives it up at once, a number is the seconds before the next attempt. Called
+   * in the worker that the run has failed in; of a worker that died it is not asked. When it throws, true is taken.
+   */
+  readonly retryIf?: (error: unknown, failed: FailedAttempt) => boolean | number
 }
 
 /** A function that is a task: it is still called like any function, and can be enqueued. */
@@ -61,7 +81,15 @@ export function definitionOf(value: unknown): TaskDefinition | undefined {
 }
 
 /** The names of what {@link RunLimits} can say. */
-export const RUN_LIMITS = ['timeout', 'maxAttempts', 'retry'] as const satisfies (keyof RunLimits)[]
+export const RUN_LIMITS = [
+  'timeout',
+  'maxAttempts',
+  'retry',
+  'retryFactor',
+  'retryCap',
+  'retryJitter',
+  'expires',
+] as const satisfies (keyof RunLimits)[]
 
 /**
  * Takes the limits out of options; those that are absent or undefined stay out.
@@ -108,15 +136,25 @@ const RANGES: Record<keyof RunLimits, { expected: string; has: (value: number) =
   timeout: { expected: 'a number of seconds above 0', has: (value) => value > 0 && value <= LONGEST },
   maxAttempts: { expected: 'a whole number, 0 (endless) or more', has: isCount },
   retry: { expected: 'a number of seconds, 0 or more', has: (value) => value >= 0 && value <= LONGEST },
+  retryFactor: { expected: 'a number from 1 to 100', has: (value) => value >= 1 && value <= 100 },
+  retryCap: { expected: 'a number of seconds, 0 or more', has: (value) => value >= 0 && value <= LONGEST },
+  retryJitter: { expected: 'a number from 0 to 1', has: (value) => value >= 0 && value <= 1 },
+  expires: { expected: 'a number of seconds above 0', has: (value) => value > 0 && Number.isFinite(value) },
 }
 
 function checkDefinition(definition: string | TaskDefinition): TaskDefinition {
-  const { name, save, ...limits } = asObject(definition)
+  const { name, save, retryIf, ...limits } = asObject(definition)
   checkName('The name of a task', name)
   const owner = `The task "${name}"`
   refuseUnknown(limits, owner)
   if (save !== undefined) checkFlag(`${owner}: save`, save)
-  return Object.freeze({ name, ...runLimitsOf(limits, owner), ...(save !== undefined && { save }) })
+  if (retryIf !== undefined) checkFunction(`${owner}: retryIf`, retryIf)
+  return Object.freeze({
+    name,
+    ...runLimitsOf(limits, owner),
+    ...(save !== undefined && { save }),
+    ...(retryIf !== undefined && { retryIf }),
+  })
 }
 
 function asObject(definition: string | TaskDefinition): TaskDefinition {
@@ -127,7 +165,7 @@ function refuseUnknown(options: object, owner: string): void {
   const unknown = Object.keys(options).find((option) => !(RUN_LIMITS as readonly string[]).includes(option))
   if (unknown !== undefined)
     throw new ConfigError(
-      `${owner} has no option "${unknown}"; it can have name, save, ${RUN_LIMITS.join(', ')}. Correct or remove it.`,
+      `${owner} has no option "${unknown}"; it can have name, save, retryIf, ${RUN_LIMITS.join(', ')}. Correct or remove it.`,
     )
 }
 
@@ -144,6 +182,11 @@ function checkLimit(limit: keyof RunLimits, value: unknown, owner: string): void
   const { expected, has } = RANGES[limit]
   if (typeof value === 'number' && has(value)) return
   throw new ConfigError(`${owner}: ${limit} must be ${expected}, got ${show(value)}; correct or remove it.`)
+}
+
+function checkFunction(what: string, value: unknown): void {
+  if (typeof value !== 'function')
+    throw new ConfigError(`${what} must be a function, got ${show(value)}; correct or remove it.`)
 }
 
 function isCount(value: number): boolean {

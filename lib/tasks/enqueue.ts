@@ -24,6 +24,10 @@ export interface EnqueueOptions extends RunLimits {
   readonly taskName?: string
   /** Whether a success is saved; without it a wait for the result has no end. Overrides the task's own. */
   readonly save?: boolean
+  /** Seconds before it may start. */
+  readonly delay?: number
+  /** When it may start; instead of `delay`. A time that has passed is now. */
+  readonly runAt?: Date
   /** The queue to enqueue to, by the name of the clusters that serve it; the client's own when absent. */
   readonly cluster?: string
   /** Who enqueues; the default client when absent. */
@@ -64,12 +68,44 @@ export async function asyncTask(
   args: unknown = [],
   options: EnqueueOptions = {},
 ): Promise<Task> {
-  const list = checkArgs(args)
-  const choices = choicesOf(calledTask(task), options)
-  const { client = defaultClient() } = options
-  const submission = submit(client, choices, list, options)
-  await client.enqueue([submission])
-  return new Task(client, (await submission).header)
+  const [enqueued] = await enqueueAll(task, [args], options)
+  return enqueued as Task
+}
+
+/** What many tasks of one kind can be told; they share it. A name would be the name of all. */
+export type BulkOptions = Omit<EnqueueOptions, 'taskName'>
+
+/**
+ * Enqueues a task many times, in one go: the embedded broker takes all or none. Ten thousand are no trouble.
+ *
+ * @param task as {@link asyncTask} takes it
+ * @param argsOfEach a list of arguments for each
+ * @returns the tasks in the same order, once the broker has confirmed that it keeps them all
+ * @throws what {@link asyncTask} throws; RabbitMQ may keep some of them then
+ *
+ * @example
+ * const tasks = await asyncTasks(add, [[1, 2], [3, 4]], { group: 'sums' })
+ */
+export function asyncTasks<TResult = unknown>(
+  task: string,
+  argsOfEach: readonly (readonly unknown[])[],
+  options?: BulkOptions,
+): Promise<Task<TResult>[]>
+export function asyncTasks<TArgs extends unknown[], TResult>(
+  task: TaskFunction<TArgs, TResult>,
+  argsOfEach: readonly Readonly<TArgs>[],
+  options?: BulkOptions,
+): Promise<Task<Awaited<TResult>>[]>
+export async function asyncTasks(
+  task: unknown,
+  argsOfEach: readonly unknown[],
+  options: BulkOptions = {},
+): Promise<Task[]> {
+  if (!Array.isArray(argsOfEach))
+    throw new ConfigError(
+      `asyncTasks needs a list with a list of arguments for each task, got ${show(argsOfEach)}; write [[1, 2], [3, 4]].`,
+    )
+  return enqueueAll(task, argsOfEach, options)
 }
 
 /**
@@ -91,7 +127,24 @@ type Choices = Omit<TaskHeader, 'id' | 'name'>
 /** Kept, because looking up a package that is loaded costs as much as signing. */
 let ids: ReturnType<typeof loadIds> | undefined
 
-const OPTIONS = [...RUN_LIMITS, 'group', 'taskName', 'save', 'cluster', 'client'] as const
+const OPTIONS = [
+  ...RUN_LIMITS,
+  ...['group', 'taskName', 'save', 'delay', 'runAt', 'cluster', 'client'],
+] as const satisfies string[]
+
+async function enqueueAll(
+  task: unknown,
+  argsOfEach: readonly unknown[],
+  options: EnqueueOptions,
+): Promise<Task[]> {
+  const lists = argsOfEach.map(checkArgs)
+  const choices = choicesOf(calledTask(task), options)
+  const delay = delayOf(choices.func, options)
+  const { client = defaultClient() } = options
+  const submissions = lists.map((list) => submit(client, choices, list, { ...options, delay }))
+  await client.enqueue(submissions)
+  return (await Promise.all(submissions)).map(({ header }) => new Task(client, header))
+}
 
 function calledTask(task: unknown): TaskDefinition {
   if (typeof task === 'string') return { name: checkName('The name of a task', task) }
@@ -101,7 +154,7 @@ function calledTask(task: unknown): TaskDefinition {
 }
 
 function choicesOf(definition: TaskDefinition, options: EnqueueOptions): Choices {
-  const { name: func, ...own } = definition
+  const { name: func, retryIf: _retryIf, ...own } = definition
   const owner = `asyncTask("${func}")`
   refuseUnknown(options, owner)
   const { group, taskName, cluster, save } = options
@@ -125,7 +178,7 @@ async function submit(
   client: Client,
   choices: Choices,
   args: readonly unknown[],
-  { taskName, cluster }: EnqueueOptions,
+  { taskName, cluster, delay = 0 }: EnqueueOptions,
 ): Promise<Submission> {
   ids ??= loadIds()
   const encoded = encode(args, 'args')
@@ -133,8 +186,30 @@ async function submit(
   const id = newId()
   const header = { id, name: taskName ?? nameOf(id), ...choices }
   const packed = pack(encoded, `The arguments of "${choices.func}"`, settings)
-  return { header, args: packed, ...(cluster !== undefined && { queue: cluster }) }
+  return {
+    header,
+    args: packed,
+    ...(cluster !== undefined && { queue: cluster }),
+    ...(delay > 0 && { delay: delay * 1000 }),
+  }
 }
+
+/** Seconds before it may start. */
+function delayOf(func: string, { delay, runAt }: EnqueueOptions): number {
+  const owner = `asyncTask("${func}")`
+  if (delay !== undefined && runAt !== undefined)
+    throw new ConfigError(`${owner}: delay and runAt say the same thing; give one of them.`)
+  if (runAt !== undefined && !(runAt instanceof Date && Number.isFinite(runAt.getTime())))
+    throw new ConfigError(`${owner}: runAt must be a valid Date, got ${show(runAt)}; correct or remove it.`)
+  const seconds = runAt ? Math.max(0, runAt.getTime() - Date.now()) / 1000 : (delay ?? 0)
+  if (typeof seconds === 'number' && seconds >= 0 && seconds <= LONGEST_DELAY) return seconds
+  throw new ConfigError(
+    `${owner}: a task can be delayed by 0 seconds to a year, got ${show(delay ?? runAt)}; correct or remove it.`,
+  )
+}
+
+/** Seconds: a year, which the ladder of delays in RabbitMQ is just high enough for. */
+const LONGEST_DELAY = 366 * 24 * 3600
 
 function refuseUnknown(options: object, owner: string): void {
   const unknown = Object.keys(options).find((option) => !(OPTIONS as readonly string[]).includes(option))

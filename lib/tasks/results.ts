@@ -36,7 +36,7 @@ export interface TaskRecord<T = unknown> {
   readonly group?: string
   /** The queue that it came from. */
   readonly cluster: string
-  readonly state: 'success' | 'failure'
+  readonly state: OutcomeState
   readonly success: boolean
   /** False when it failed and will be tried again. */
   readonly final: boolean
@@ -55,12 +55,15 @@ export interface TaskRecord<T = unknown> {
   readonly timeTaken: number
 }
 
+/** How a task ended: `expired` and `cancelled` ones did not run, or not to their end. Their `success` is false. */
+export type OutcomeState = 'success' | 'failure' | 'expired' | 'cancelled'
+
 /**
- * `running`: a worker shows it. `success` and `failure`: its record says so; also a failure that will be tried again, until
+ * `running`: a worker shows it. `success`, `failure`, `expired` and `cancelled`: its record says so; also a failure that will be tried again, until
  * it runs. `queued`: neither. That is as much as can be known, for no broker looks for a task in its queue: one that was
  * purged, or whose success was not saved or is forgotten, looks the same.
  */
-export type TaskState = 'queued' | 'running' | 'success' | 'failure'
+export type TaskState = 'queued' | 'running' | OutcomeState
 
 /** All that can be known of a task. */
 export interface Sighting<T = unknown> {
@@ -189,7 +192,7 @@ export function toRecord<T>(outcome: SavedOutcome): TaskRecord<T> {
     args: decode(outcome.args) as unknown[],
     ...(group !== undefined && { group }),
     cluster,
-    state: success ? 'success' : 'failure',
+    state: success ? 'success' : stateOfFailure(value as FailureRecord),
     success,
     final,
     ...(success ? { result: value as T } : { error: value as FailureRecord }),
@@ -200,6 +203,16 @@ export function toRecord<T>(outcome: SavedOutcome): TaskRecord<T> {
     stoppedAt: new Date(outcome.stoppedAt),
     timeTaken: Math.max(0, outcome.stoppedAt - outcome.enqueuedAt) / 1000,
   }
+}
+
+function stateOfFailure({ code = '' }: FailureRecord): OutcomeState {
+  return WITHDRAWN[code] ?? 'failure'
+}
+
+/** Codes of what is not wanted any more. */
+const WITHDRAWN: Readonly<Record<string, OutcomeState>> = {
+  QCLUSTER_TASK_EXPIRED: 'expired',
+  QCLUSTER_TASK_CANCELLED: 'cancelled',
 }
 
 /** Makes an error of a record that has one. */

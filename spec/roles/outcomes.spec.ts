@@ -111,6 +111,32 @@ describe('the monitor’s outcomes', () => {
     ).to.deep.equal(['ack', 'retry', 'deadLetter', 'retry'])
   })
 
+  it('are given up or tried again as the failure says', async () => {
+    const { outcomes, verdicts } = desk()
+    const failed = { success: false, result: '{}' }
+    outcomes.hear('w1', [
+      ended({ ...failed, again: false }),
+      ended({ ...failed, again: 5_000 }),
+      ended({ ...failed, again: 5_000 }, { attempt: 2 }),
+    ])
+    await settle()
+    expect(verdicts().map(({ fate, delay }) => [fate, delay])).to.deep.equal([
+      ['deadLetter', undefined],
+      ['retry', 5_000],
+      ['deadLetter', undefined],
+    ])
+  })
+
+  it('of tasks that nobody wants any more are saved, told of as such and never tried again', async () => {
+    const { outcomes, verdicts, saved, events } = desk()
+    outcomes.hear('w1', [ended({ success: false, result: '{}', withdrawn: 'expired' })])
+    await settle()
+    expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['ack'])
+    expect(saved[0]).to.include({ success: false, fate: 'ack' })
+    expect(events).to.deep.equal(['task.expired'])
+    expect(outcomes.measures.counters).to.include({ expired: 1, failed: 0, deadLettered: 0 })
+  })
+
   it('are released to their worker when saved and settled, not before', async () => {
     const { outcomes, released } = desk()
     const one = ended()

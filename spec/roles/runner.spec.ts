@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { expect } from 'chai'
+import type { TaskHeader } from '../../lib/package.ts'
 import type { StartedRun } from '../../lib/process/board.ts'
 import { type Ended, runKey, type WorkerToMonitor, type WorkerToPusher } from '../../lib/roles/frames.ts'
 import { Runner } from '../../lib/roles/runner.ts'
@@ -9,7 +10,10 @@ import type { LoadedTask } from '../../lib/tasks/load.ts'
 const settle = () => new Promise(setImmediate)
 let counter = 0
 
-function job(func: string, { tiny = false, args = '[]', ...limits } = {}) {
+function job(
+  func: string,
+  { tiny = false, args = '[]', ...limits }: { tiny?: boolean; args?: string } & Partial<TaskHeader> = {},
+) {
   counter += 1
   const id = counter.toString(16).padStart(32, '0')
   return { header: { id, run: 1, attempt: 1, name: 'n', func, enqueuedAt: 1, ...limits }, args, tiny }
@@ -47,6 +51,13 @@ function desk({ concurrency = 1 } = {}) {
           throw new Error('no')
         },
         { name: 'limited', maxAttempts: 7, save: false },
+      ),
+      task(
+        'hopeless',
+        () => {
+          throw new Error('no')
+        },
+        { name: 'hopeless', retryIf: (error) => (error as Error).message !== 'no' },
       ),
       task('blocking', () => {
         for (const end = performance.now() + 6; performance.now() < end; );
@@ -269,5 +280,31 @@ describe('the runner', () => {
     expect(ended().map(({ header, interrupted }) => [header.id, interrupted])).to.deep.equal([
       [b.header.id, true],
     ])
+  })
+
+  it('does not start what has expired, and goes on', async () => {
+    const { runner, monitor, pusher, ended, started } = desk()
+    monitor()
+    pusher()
+    const late = { enqueuedAt: Date.now() - 2_000, expires: 1 }
+    runner.take([job('quick', late), job('quick', { args: '[3]' }), job('quick', { ...late, expires: 60 })])
+    await settle()
+    expect(ended().map(({ withdrawn, success }) => withdrawn ?? success)).to.deep.equal([
+      'expired',
+      true,
+      true,
+    ])
+    expect(ended()[0]?.result).to.include('QCLUSTER_TASK_EXPIRED').and.to.include('within 1 seconds')
+    expect(started).to.have.length(2)
+  })
+
+  it('lets the outcome tell what failure and task say of another attempt', async () => {
+    const { runner, monitor, pusher, ended } = desk()
+    monitor()
+    pusher()
+    runner.take([job('limited'), job('hopeless'), job('symbolic')])
+    await settle()
+    await settle()
+    expect(ended().map(({ again }) => again)).to.deep.equal([undefined, false, undefined])
   })
 })

@@ -36,6 +36,23 @@ describe('defineTask', () => {
     ).to.deep.equal({ name: 'a' })
   })
 
+  it('keeps how a failed run is tried again', () => {
+    const retryIf = () => true
+    const limits = { retry: 1, retryFactor: 2, retryCap: 60, retryJitter: 0.5, expires: 90 }
+
+    expect(definitionOf(defineTask({ name: 'a', ...limits, retryIf }, () => {}))).to.deep.equal({
+      ...{ name: 'a', ...limits, retryIf },
+    })
+    for (const wrong of [
+      { retryFactor: 0.5 },
+      { retryJitter: 2 },
+      { retryCap: -1 },
+      { expires: 0 },
+      { retryIf: 1 },
+    ])
+      expect(() => untyped({ name: 'a', ...wrong }, () => {})).to.throw(ConfigError, Object.keys(wrong)[0])
+  })
+
   it('keeps whether successes are saved', () => {
     expect(definitionOf(defineTask({ name: 'tick', save: false }, () => {}))).to.deep.equal({
       name: 'tick',
@@ -79,7 +96,7 @@ describe('defineTask', () => {
   it('refuses an unknown option and names the known ones', () => {
     expect(() => untyped({ name: 'add', timeOut: 5 }, () => {})).to.throw(
       ConfigError,
-      'The task "add" has no option "timeOut"; it can have name, save, timeout, maxAttempts, retry.',
+      'The task "add" has no option "timeOut"; it can have name, save, retryIf, timeout, maxAttempts, retry,',
     )
   })
 
