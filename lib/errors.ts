@@ -189,6 +189,56 @@ export class TaskExpiredError extends QclusterError {
   }
 }
 
+/** Why a run has to end before its code does: the reason of its abort signal. */
+export abstract class TaskAbortedError extends QclusterError {
+  /** The same in a word. */
+  abstract readonly why: 'timeout' | 'cancelled' | 'shutdown'
+}
+
+/** A run took longer than it may. Raise its timeout, or let its code end when its signal says so. */
+export class TaskTimeoutError extends TaskAbortedError {
+  readonly code = 'QCLUSTER_TASK_TIMEOUT'
+  readonly why = 'timeout'
+
+  /** @param details `isKilled`: it had to be ended together with its process */
+  constructor({ seconds, isKilled = false }: { readonly seconds: number; readonly isKilled?: boolean }) {
+    // The reference's words come first: people search for them.
+    const fate = isKilled ? '; its worker process was killed' : ''
+    super(`Task exceeded maximum timeout value (${seconds} seconds)${fate}`)
+  }
+}
+
+/** Somebody cancelled the task: it is not run again. */
+export class TaskCancelledError extends TaskAbortedError {
+  readonly code = 'QCLUSTER_TASK_CANCELLED'
+  readonly why = 'cancelled'
+
+  constructor(message = 'Task was cancelled') {
+    super(message)
+  }
+}
+
+/** The cluster stops and waits no longer: the run is requeued, and spends no attempt. */
+export class TaskShutdownError extends TaskAbortedError {
+  readonly code = 'QCLUSTER_TASK_SHUTDOWN'
+  readonly why = 'shutdown'
+
+  constructor() {
+    super('Task was interrupted by the stop of its cluster; it is requeued')
+  }
+}
+
+/** Code that no worker runs asked for its task. Call `currentTask()` from within one. */
+export class NoCurrentTaskError extends QclusterError {
+  readonly code = 'QCLUSTER_NO_CURRENT_TASK'
+
+  constructor() {
+    super(
+      'Expected currentTask() to be called by a task that a worker runs, got a call from elsewhere; enqueue the task instead of calling its function.',
+    )
+  }
+}
+
 /** No outcome was saved within the time that the caller wanted to wait. The task may still finish. */
 export class ResultTimeoutError extends QclusterError {
   readonly code = 'QCLUSTER_RESULT_TIMEOUT'

@@ -34,6 +34,7 @@ export type {
   SavedOutcome,
   Store,
 } from './stores/store.ts'
+export { currentTask, type TaskContext, type TaskSignal } from './tasks/current.ts'
 export {
   defineTask,
   type FailedAttempt,

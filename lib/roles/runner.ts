@@ -1,13 +1,15 @@
 import type { Measures } from '../../machines/protocol.ts'
 import type { RunnerReport } from '../../machines/worker.ts'
 import type { Settings } from '../config.ts'
-import { TaskExpiredError } from '../errors.ts'
+import { TaskExpiredError, TaskShutdownError } from '../errors.ts'
 import { isExpired } from '../package.ts'
 import type { BoardWriter } from '../process/board.ts'
 import { decode, encode, pack } from '../tasks/codec.ts'
+import { Execution } from '../tasks/current.ts'
 import { encodeError, toFailure } from '../tasks/failure.ts'
 import type { LoadedTask } from '../tasks/load.ts'
 import { againAfter } from '../tasks/retry.ts'
+import { Deadline } from './deadline.ts'
 import {
   type Ended,
   inFrames,
@@ -41,7 +43,7 @@ const MOST_KEPT_BACK = 64
 export class Runner {
   readonly #options: RunnerOptions
   readonly #waiting: Job[] = []
-  readonly #running = new Map<RunKey, AbortController>()
+  readonly #running = new Map<RunKey, Execution>()
   readonly #freeSlots: number[]
   /** Outcomes that the monitor has not released. */
   readonly #kept = new Map<RunKey, Ended>()
@@ -137,14 +139,14 @@ export class Runner {
     const { header } = job
     if (isExpired(header, Date.now())) return this.#expire(job, slot)
     const key = keyOf(header)
-    const abort = new AbortController()
-    this.#running.set(key, abort)
-    this.#announce(job)
     const { name, func, id: taskId, run, attempt } = header
     const timeout = header.timeout ?? this.#options.timeout
-    const began = process.hrtime.bigint()
     const startedAt = Date.now()
-    const deadline = timeout === null ? 0n : began + BigInt(Math.round(timeout * 1e9))
+    const execution = new Execution(header, timeout === null ? null : startedAt + Math.round(timeout * 1000))
+    this.#running.set(key, execution)
+    this.#announce(job)
+    const began = process.hrtime.bigint()
+    const deadline = timeout === null ? undefined : new Deadline(timeout, began)
     this.#options.board.start(slot, {
       taskId,
       run,
@@ -153,11 +155,11 @@ export class Runner {
       func,
       startedAt,
       startedNs: began,
-      deadline,
+      deadline: deadline?.at ?? 0n,
       ...(header.maxAttempts !== undefined && { maxAttempts: header.maxAttempts }),
       ...(header.retry !== undefined && { retry: header.retry }),
     })
-    const ended = await this.#execute(job, abort, timeout)
+    const ended = await this.#execute(job, execution, deadline)
     // What starts next takes this slot of the board at once; a write for each of them is enough.
     if (this.#waiting.length === 0) this.#options.board.finish(slot)
     this.#running.delete(key)
@@ -188,31 +190,31 @@ export class Runner {
   }
 
   /** Runs the task itself. The outcome is fixed at the deadline, and told when the code has yielded. */
-  async #execute(job: Job, abort: AbortController, timeout: number | null): Promise<Ended> {
-    let overran = false
-    const timer =
-      timeout === null
-        ? undefined
-        : setTimeout(() => {
-            overran = true
-            abort.abort(new Error('timeout'))
-          }, timeout * 1000)
+  async #execute(job: Job, execution: Execution, deadline: Deadline | undefined): Promise<Ended> {
+    deadline?.watch(() => execution.abort(deadline.error))
     try {
-      const task = this.#options.tasks.get(job.header.func)
-      if (!task) throw new Error(`Function ${job.header.func} is not defined`)
-      const args = decode(job.args) as unknown[]
-      const encoded = encode(await task.fn(...args), 'result')
-      const result = pack(encoded, `The result of "${job.header.func}"`, this.#options.packing)
-      if (overran) throw new Error('overran')
+      const result = await this.#call(job, execution)
+      if (deadline?.isOver) throw deadline.error
       return { ...this.#endedOf(job), success: true, result }
     } catch (error) {
-      if (this.#aborted && abort.signal.aborted && !overran)
-        return { ...this.#endedOf(job), interrupted: true }
-      const told = overran ? new Error(`Task exceeded maximum timeout value (${timeout} seconds)`) : error
-      return { ...this.#endedOf(job), ...this.#again(job, told), result: encodeError(toFailure(told)) }
+      if (deadline?.isOver) return this.#failed(job, deadline.error)
+      if (execution.abortedBy?.why === 'shutdown') return { ...this.#endedOf(job), interrupted: true }
+      return this.#failed(job, error)
     } finally {
-      clearTimeout(timer)
+      deadline?.letGo()
     }
+  }
+
+  async #call({ header: { func }, args }: Job, execution: Execution): Promise<string> {
+    const task = this.#options.tasks.get(func)
+    if (!task) throw new Error(`Function ${func} is not defined`)
+    const given = decode(args) as unknown[]
+    const encoded = encode(await execution.call(task.fn, given), 'result')
+    return pack(encoded, `The result of "${func}"`, this.#options.packing)
+  }
+
+  #failed(job: Job, error: unknown): Ended {
+    return { ...this.#endedOf(job), ...this.#again(job, error), result: encodeError(toFailure(error)) }
   }
 
   #again({ header: { func, attempt, id: taskId } }: Job, error: unknown): Pick<Ended, 'again'> {
@@ -287,7 +289,7 @@ export class Runner {
   abort(): void {
     this.#aborted = true
     for (const job of this.#waiting.splice(0)) this.#giveBack(job)
-    for (const controller of this.#running.values()) controller.abort(new Error('shutdown'))
+    for (const execution of this.#running.values()) execution.abort(new TaskShutdownError())
     this.#flush()
   }
 

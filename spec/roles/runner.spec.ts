@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { expect } from 'chai'
 import type { TaskHeader } from '../../lib/package.ts'
 import type { StartedRun } from '../../lib/process/board.ts'
 import { type Ended, runKey, type WorkerToMonitor, type WorkerToPusher } from '../../lib/roles/frames.ts'
 import { Runner } from '../../lib/roles/runner.ts'
 import { decode } from '../../lib/tasks/codec.ts'
+import { currentTask } from '../../lib/tasks/current.ts'
 import type { LoadedTask } from '../../lib/tasks/load.ts'
 
 const settle = () => new Promise(setImmediate)
@@ -29,6 +31,7 @@ function desk({ concurrency = 1 } = {}) {
   const shown: StartedRun[] = []
   const recorded: string[] = []
   const told: string[] = []
+  const heard: unknown[] = []
   const task = (
     func: string,
     fn: LoadedTask['fn'],
@@ -61,6 +64,16 @@ function desk({ concurrency = 1 } = {}) {
       ),
       task('blocking', () => {
         for (const end = performance.now() + 6; performance.now() < end; );
+      }),
+      task('late', () => {
+        for (const end = performance.now() + 6; performance.now() < end; );
+        return 'done'
+      }),
+      task('heedful', async () => {
+        const { signal, deadline, attempt } = currentTask()
+        await once(signal, 'abort')
+        heard.push({ why: signal.reason?.why, deadline, attempt })
+        signal.throwIfAborted()
       }),
       task('deaf', () => new Promise((resolve) => setTimeout(resolve, 30)), { name: 'deaf', timeout: 0.01 }),
     ]),
@@ -98,6 +111,7 @@ function desk({ concurrency = 1 } = {}) {
     pusher,
     ended,
     finished,
+    heard,
   }
 }
 
@@ -268,6 +282,42 @@ describe('the runner', () => {
     while (!reports.includes('runner.idle')) await settle()
     expect(ended()[0]).to.include({ success: false })
     expect(ended()[0]?.result).to.include('Task exceeded maximum timeout value (0.01 seconds)')
+  })
+
+  it('counts a run as timed out that kept its process busy until after its deadline', async () => {
+    const { runner, monitor, pusher, ended } = desk()
+    monitor()
+    pusher()
+    runner.take([job('late', { timeout: 0.004 } as never)])
+    await settle()
+    expect(ended()[0]).to.include({ success: false })
+    expect(JSON.parse(ended()[0]?.result as string)).to.include({
+      name: 'TaskTimeoutError',
+      message: 'Task exceeded maximum timeout value (0.004 seconds)',
+    })
+  })
+
+  it('tells a run by its signal that its time is over', async () => {
+    const { runner, monitor, pusher, ended, reports, heard, shown } = desk()
+    monitor()
+    pusher()
+    runner.take([job('heedful', { timeout: 0.02 } as never)])
+    while (!reports.includes('runner.idle')) await settle()
+    const deadline = (shown[0]?.startedAt as number) + 20
+    expect(heard).to.deep.equal([{ why: 'timeout', deadline, attempt: 1 }])
+    expect(ended()[0]?.result).to.include('(0.02 seconds)')
+    expect(ended()[0]?.interrupted).to.equal(undefined)
+  })
+
+  it('tells a run by its signal that the cluster waits no longer, and has it requeued', async () => {
+    const { runner, monitor, pusher, ended, heard } = desk()
+    monitor()
+    pusher()
+    runner.take([job('heedful')])
+    runner.abort()
+    await settle()
+    expect(heard).to.deep.equal([{ why: 'shutdown', deadline: null, attempt: 1 }])
+    expect(ended()[0]?.interrupted).to.equal(true)
   })
 
   it('gives back what has not started when it is aborted, without spending an attempt', async () => {
