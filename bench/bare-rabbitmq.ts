@@ -1,19 +1,19 @@
 /** What amqplib alone does on the same queue, so that a slow server can be told from a slow program. */
 import { type ChannelModel, connect } from 'amqplib'
-import { BATCH, TASKS } from './throughput.ts'
+import { byCallers, TASKS } from './throughput.ts'
 
 const BODY = Buffer.from('x'.repeat(256))
 const PREFETCH = 1_000
 
-/** Messages a second that are published and confirmed, a thousand at a time. */
+/** Messages a second that are published and confirmed, a thousand on their way all the time. */
 export function bareConfirms(url: string, queue: string): Promise<number> {
   return rateOf(url, async (connection) => {
     const channel = await connection.createConfirmChannel()
-    for (let published = 0; published < TASKS; published += BATCH) {
-      for (let n = 0; n < BATCH; n += 1)
-        channel.sendToQueue(queue, BODY, { persistent: true, mandatory: true })
-      await channel.waitForConfirms()
-    }
+    const publish = () =>
+      new Promise((resolve) =>
+        channel.sendToQueue(queue, BODY, { persistent: true, mandatory: true }, resolve),
+      )
+    await byCallers(publish)
   })
 }
 

@@ -23,14 +23,14 @@ export interface ThroughputDeployment {
 
 /** Tasks a second. */
 export interface Throughput {
-  /** From the first call of `asyncTask` until all are kept by the broker; a thousand calls at a time. */
+  /** From the first call of `asyncTask` until all are kept by the broker; by a thousand callers at a time. */
   readonly enqueued: number
   /** From the start of the first one to the acknowledgement of the last. */
   readonly done: number
 }
 
 export const TASKS = 100_000
-export const BATCH = 1_000
+const CALLERS = 1_000
 /** Makes the signed body about 256 bytes long. */
 const PAYLOAD = 'x'.repeat(60)
 /** Milliseconds between two looks. */
@@ -56,10 +56,18 @@ export async function measureThroughput(
   return { enqueued, done: (TASKS / (ended - first)) * 1_000 }
 }
 
+/** Does something for every task: a thousand callers at a time, each of which calls again when it is answered. */
+export async function byCallers(call: () => Promise<unknown>): Promise<void> {
+  let called = 0
+  const caller = async () => {
+    while (called++ < TASKS) await call()
+  }
+  await Promise.all(Array.from({ length: CALLERS }, caller))
+}
+
 async function fill(client: Client): Promise<number> {
   const began = performance.now()
-  for (let enqueued = 0; enqueued < TASKS; enqueued += BATCH)
-    await Promise.all(Array.from({ length: BATCH }, () => asyncTask(noop, [PAYLOAD], { client })))
+  await byCallers(() => asyncTask(noop, [PAYLOAD], { client }))
   const milliseconds = performance.now() - began
   await client.close()
   return (TASKS / milliseconds) * 1_000
