@@ -1,6 +1,7 @@
 /** The store for many machines: what has happened is kept in a PostgreSQL database, shared by any number of clusters. */
 import { OutcomeRefusedError, type StoreError } from '../errors.ts'
 import { isValueAtFault, PostgresDatabase, toStorable } from '../postgres.ts'
+import { isAwaited, PostgresSchedules, SCHEDULE_TABLES } from './postgres-schedules.ts'
 import {
   bucketOf,
   type Decision,
@@ -27,11 +28,13 @@ export function postgresStore(options: PostgresStoreOptions): Store {
 }
 
 class PostgresStore implements Store {
+  readonly schedules: PostgresSchedules
   readonly #database: PostgresDatabase
   readonly #retention: Retention | undefined
 
   constructor({ store, retention }: PostgresStoreOptions) {
     this.#database = new PostgresDatabase({ url: store, migrations: MIGRATIONS })
+    this.schedules = new PostgresSchedules(this.#database)
     this.#retention = retention
   }
 
@@ -255,6 +258,7 @@ const MIGRATIONS = [
   create table qcluster_buckets (bucket text primary key, newest bigint not null);
   create table qcluster_rules (queue text primary key, rule text not null);
   `,
+  SCHEDULE_TABLES,
 ]
 
 const COLUMNS = `task_id, run, attempt, name, func, args, task_group, cluster,
@@ -314,7 +318,7 @@ const SAVE = `
   ), saved as (
     insert into qcluster_tasks as known (${COLUMNS}, bucket, nth)
     select ${COLUMNS}, bucket, nth from ranked
-    where nth is null or $2 <= 0 or nth > newest - $2 or stopped_at > $3 or is_known
+    where nth is null or $2 <= 0 or nth > newest - $2 or stopped_at > $3 or is_known or ${isAwaited('ranked.task_id')}
     order by ord
     on conflict (task_id) do update set
       run = excluded.run, attempt = excluded.attempt, name = excluded.name, func = excluded.func,
@@ -330,7 +334,7 @@ const SAVE = `
         where bucket = counted.bucket and nth <= counted.newest - $2
         order by nth limit 20 + 2 * (select count(*) from better)
       ) as oldest
-      where stopped_at <= $3 and task_id not in (select task_id from better)
+      where stopped_at <= $3 and task_id not in (select task_id from better) and not ${isAwaited('oldest.task_id')}
     )
   )
   select pg_notify('${CHANNEL}', note) from unnest($4::text[]) as note`

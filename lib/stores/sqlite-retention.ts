@@ -4,6 +4,7 @@
  * be right after every deletion.
  */
 import type { SqliteFile } from '../sqlite.ts'
+import { IS_AWAITED } from './sqlite-schedules.ts'
 import { bucketOf, type Outcome, type Retention } from './store.ts'
 
 /** Part of the migrations of `results.db`. */
@@ -103,8 +104,8 @@ const SELECT_NEWEST = 'select max(nth) as nth from tasks where bucket = ?'
 const PRUNE = `
   delete from tasks where seq in (
     select seq from (
-      select seq, stopped_at from tasks where bucket = ? and nth <= ? order by nth limit ?
-    ) where stopped_at <= ?
+      select seq, task_id, stopped_at from tasks where bucket = ? and nth <= ? order by nth limit ?
+    ) as tasks where stopped_at <= ? and not ${IS_AWAITED}
   )`
 
 const RANK_BY = {

@@ -1,11 +1,10 @@
 /** The embedded store: what has happened is kept in `results.db` in the data folder, shared by any number of processes. */
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { makeRuntimeDirectory, type RuntimeDirectory } from '../directory.ts'
-import { type Doorbell, hangDoorbell, Ringer } from '../doorbell.ts'
 import { OutcomeRefusedError, StoreError } from '../errors.ts'
 import { type Durability, isValueAtFault, SqliteFile } from '../sqlite.ts'
 import { type Rank, RETENTION_TABLES, SqliteRetention } from './sqlite-retention.ts'
+import { SCHEDULE_TABLES, SqliteSchedules } from './sqlite-schedules.ts'
+import { SqliteWatches, TOPIC_COLUMN } from './sqlite-watches.ts'
 import type {
   Decision,
   Fate,
@@ -33,28 +32,27 @@ export function sqliteStore(options: SqliteStoreOptions): Store {
 }
 
 class SqliteStore implements Store {
+  readonly schedules: SqliteSchedules
   readonly #file: SqliteFile
-  readonly #watches = new Set<Watch>()
-  readonly #ringer: Ringer
+  readonly #watches: SqliteWatches
   readonly #retention: SqliteRetention | undefined
 
   constructor({ dataDir, durability = 'normal', retention }: SqliteStoreOptions) {
     const path = join(dataDir, 'results.db')
     this.#file = new SqliteFile({ path, durability, migrations: MIGRATIONS, Failure: StoreError })
     if (retention) this.#retention = new SqliteRetention(this.#file, retention)
-    this.#ringer = new Ringer((doorbell) => void this.#unlist(doorbell).catch(() => {})) // The next ring tries again.
+    this.#watches = new SqliteWatches(this.#file)
+    this.schedules = new SqliteSchedules(this.#file, this.#watches)
   }
 
   async connect(): Promise<void> {
     await this.#file.connect()
     await this.#retention?.adopt()
-    // After a loss the file may be another one, which does not list them.
-    for (const watch of this.#watches) await this.#list(watch.doorbell.path)
+    await this.#watches.listAll()
   }
 
   async close(): Promise<void> {
-    for (const watch of this.#watches) await this.#end(watch)
-    this.#ringer.close()
+    await this.#watches.close()
     await this.#file.close()
   }
 
@@ -68,9 +66,7 @@ class SqliteStore implements Store {
 
   async save(outcomes: readonly Outcome[]): Promise<void> {
     const watchers = await this.#keep(outcomes)
-    if (watchers.length === 0) return
-    const notes = announce(outcomes)
-    for (const { doorbell } of watchers) for (const note of notes) this.#ringer.ring(doorbell, note)
+    if (watchers.length > 0) this.#watches.ring(watchers, announce(outcomes))
   }
 
   fetch(taskIds: readonly string[]): Promise<SavedOutcome[]> {
@@ -92,16 +88,8 @@ class SqliteStore implements Store {
     )
   }
 
-  async watch(onSaved: (taskIds: readonly string[]) => void): Promise<{ stop(): Promise<void> }> {
-    const watch = await hangUp(onSaved)
-    this.#watches.add(watch)
-    try {
-      await this.#list(watch.doorbell.path)
-    } catch (error) {
-      await this.#end(watch)
-      throw error
-    }
-    return { stop: () => this.#end(watch) }
+  watch(onSaved: (taskIds: readonly string[]) => void): Promise<{ stop(): Promise<void> }> {
+    return this.#watches.begin('outcomes', (notes) => onSaved(notes.flatMap(toTaskIds)))
   }
 
   async list(filter: OutcomeFilter): Promise<SavedOutcome[]> {
@@ -136,11 +124,11 @@ class SqliteStore implements Store {
     return this.#file.write(() => this.#file.run(withTasks ? DELETE_GROUP : UNLABEL_GROUP, group))
   }
 
-  async #keep(outcomes: readonly Outcome[]): Promise<{ doorbell: string }[]> {
+  async #keep(outcomes: readonly Outcome[]): Promise<string[]> {
     try {
       return await this.#file.write(() => {
         this.#saveAll(outcomes)
-        return this.#file.all<{ doorbell: string }>('select doorbell from watchers')
+        return this.#watches.listed('outcomes')
       }, outcomes.length)
     } catch (error) {
       throw isValueAtFault(error as StoreError) ? refusal(error as StoreError) : error
@@ -178,43 +166,6 @@ class SqliteStore implements Store {
       rank?.nth ?? null,
     )
     return changed > 0
-  }
-
-  async #end(watch: Watch): Promise<void> {
-    if (!this.#watches.delete(watch)) return
-    await watch.doorbell.close()
-    watch.directory.remove()
-    // When it cannot be unlisted, the next save finds nobody there and does it.
-    await this.#unlist(watch.doorbell.path).catch(() => {})
-  }
-
-  async #list(doorbell: string): Promise<void> {
-    await this.#file.write(() =>
-      this.#file.run('insert or ignore into watchers (doorbell) values (?)', doorbell),
-    )
-  }
-
-  async #unlist(doorbell: string): Promise<void> {
-    await this.#file.write(() => this.#file.run('delete from watchers where doorbell = ?', doorbell))
-  }
-}
-
-/** A doorbell for outcomes, in a directory of its own. */
-interface Watch {
-  readonly directory: RuntimeDirectory
-  readonly doorbell: Doorbell
-}
-
-async function hangUp(onSaved: (taskIds: readonly string[]) => void): Promise<Watch> {
-  try {
-    const directory = makeRuntimeDirectory()
-    const onRing = (notes: readonly string[]) => onSaved(notes.flatMap(toTaskIds))
-    return { directory, doorbell: await hangDoorbell(directory.path, 'outcomes', onRing) }
-  } catch (error) {
-    throw new StoreError(
-      `No socket could be made under ${tmpdir()} (${(error as Error).message}): set TMPDIR to a folder that this user can write.`,
-      { cause: error },
-    )
   }
 }
 
@@ -326,6 +277,7 @@ const MIGRATIONS = [
   drop index tasks_by_success;
   create index tasks_by_success on tasks (success);
   `,
+  `${TOPIC_COLUMN} ${SCHEDULE_TABLES}`,
 ]
 
 const SELECT = `

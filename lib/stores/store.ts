@@ -1,4 +1,5 @@
-/** The port to what has happened: outcomes of tasks. */
+/** The port to what has happened, and to what is planned: outcomes of tasks, and schedules. */
+import type { Schedules } from './schedules.ts'
 
 /** What the monitor decided for a run: the last word on its delivery. */
 export type Fate = 'ack' | 'retry' | 'deadLetter'
@@ -74,6 +75,7 @@ export interface GroupCounts extends OutcomeCounts {
 
 /** A store. All methods reject with a {@link StoreError} that says what was expected, what was got and what to do. */
 export interface Store {
+  readonly schedules: Schedules
   /** Opens the store, making or migrating what it needs. Safe to call again after a loss. */
   connect(): Promise<void>
   close(): Promise<void>
@@ -85,7 +87,7 @@ export interface Store {
    * Of several outcomes of one task the best is kept: any success before a failure, then the later run.
    * Rejects with an {@link OutcomeRefusedError}, and with no other, when it is one of them that can never be saved.
    * Forgets old successes beyond the {@link Retention} that the store was made with, at a cost that depends on how
-   * many are saved and never on how many are kept.
+   * many are saved and never on how many are kept. The last one of each schedule stays.
    */
   save(outcomes: readonly Outcome[]): Promise<void>
   /** The records of these tasks, in no order; those without an outcome are left out. */

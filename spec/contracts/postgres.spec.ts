@@ -5,6 +5,7 @@ import { PostgresDatabase } from '../../lib/postgres.ts'
 import { createStore, type Store } from '../../lib/stores/index.ts'
 import { service } from '../services.ts'
 import { outcomeOf } from './material.ts'
+import { describeSchedules } from './schedules.contract.ts'
 import { describeStore } from './store.contract.ts'
 
 let url: string
@@ -40,6 +41,7 @@ describe('PostgreSQL', () => {
   })
 
   describeStore('PostgreSQL', makeSchema)
+  describeSchedules('PostgreSQL', makeSchema)
 
   describe('a PostgreSQL store', () => {
     let place: Awaited<ReturnType<typeof makeSchema>>

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describeBroker } from './broker.contract.ts'
+import { describeSchedules } from './schedules.contract.ts'
 import { describeStore } from './store.contract.ts'
 
 async function makeDataFolder() {
@@ -11,3 +12,4 @@ async function makeDataFolder() {
 
 describeBroker('SQLite', makeDataFolder)
 describeStore('SQLite', makeDataFolder)
+describeSchedules('SQLite', makeDataFolder)
