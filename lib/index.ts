@@ -11,6 +11,7 @@ export type {
   Listener,
   ListenOptions,
   Package,
+  Priority,
   Receipt,
   Settlement,
 } from './brokers/broker.ts'

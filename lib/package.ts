@@ -3,7 +3,7 @@
  * `<signature>\n<header JSON>\n<args>`. The signature covers all that follows it, with a key of the queue's own.
  */
 
-import type { Package } from './brokers/broker.ts'
+import type { Package, Priority } from './brokers/broker.ts'
 import { SignatureError } from './errors.ts'
 import { isName } from './names.ts'
 import { SIGNATURE_LENGTH, type Signer } from './signing.ts'
@@ -40,6 +40,8 @@ export interface TaskHeader {
   readonly expires?: number
   /** False: a success is not saved. */
   readonly save?: boolean
+  /** `normal` when absent. */
+  readonly priority?: Priority
 }
 
 /** A package that was opened: its header and its arguments, still encoded. */
@@ -52,7 +54,8 @@ export interface OpenedPackage {
 export function sealPackage(header: TaskHeader, args: string, queue: string, signer: Signer): Package {
   const signed = `${JSON.stringify(header)}\n${args}`
   const body = `${signer.sign(PURPOSE, queue, signed)}\n${signed}`
-  return { taskId: header.id, run: header.run, attempt: header.attempt, body }
+  const { id: taskId, run, attempt, priority } = header
+  return { taskId, run, attempt, body, ...(priority !== undefined && { priority }) }
 }
 
 /**

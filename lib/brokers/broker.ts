@@ -1,5 +1,8 @@
 /** The port to what is in flight: tasks that wait for a run or have one; and the bus, by which clusters are seen and steered. */
 
+/** Urgent packages are handed out before all others. There are two levels, because that is what every broker can do. */
+export type Priority = 'high' | 'normal'
+
 /** One copy of a task on its way. The broker reads the three numbers and never opens the body. */
 export interface Package {
   readonly taskId: string
@@ -7,6 +10,8 @@ export interface Package {
   readonly attempt: number
   /** The signed text of `lib/package.ts`. */
   readonly body: string
+  /** `normal` when absent. */
+  readonly priority?: Priority
 }
 
 /** Names one delivery of one package to one consumer. Only the broker that made it looks inside. */
@@ -44,7 +49,7 @@ export type Settlement =
 /** From which queue deliveries are taken, how many at a time, and who hears of them. */
 export interface ConsumeOptions {
   readonly queue: string
-  /** The most deliveries that may be unsettled at a time. */
+  /** The most deliveries of each priority that may be unsettled at a time: the urgent do not wait for room. */
   readonly prefetch: number
   /** Called with what arrived, in batches, in order. Must not throw. */
   readonly onDeliveries: (deliveries: Delivery[]) => void
@@ -54,7 +59,7 @@ export interface ConsumeOptions {
 
 /** Takes deliveries from one queue, and settles them. */
 export interface Consumer {
-  /** Changes the bound on unsettled deliveries, without a gap and without losing one. */
+  /** Changes the bound on unsettled deliveries of each priority, without a gap and without losing one. */
   setPrefetch(prefetch: number): void
   /**
    * Carries out settlements, in order, all in one go where the broker can.

@@ -1,7 +1,7 @@
-/** One consumer of a queue in RabbitMQ: takes deliveries, settles them, and says so when it does not get any more. */
+/** One consumer of a lane of a queue in RabbitMQ: takes deliveries, settles them, and says so when it does not get any more. */
 import type { Channel, ConsumeMessage, Message } from 'amqplib'
 import { BrokerError } from '../errors.ts'
-import type { ConsumeOptions, Consumer, Delivery, Settlement } from './broker.ts'
+import type { ConsumeOptions, Consumer, Delivery, Priority, Settlement } from './broker.ts'
 import type { Link } from './rabbitmq-link.ts'
 import { asBrokerError, HEADERS, type Letter } from './rabbitmq-publisher.ts'
 import { declareAll, routeTo, routeToDead, using, workQueue } from './rabbitmq-topology.ts'
@@ -9,8 +9,12 @@ import { declareAll, routeTo, routeToDead, using, workQueue } from './rabbitmq-t
 /** What a consumer needs of its broker. */
 export interface ConsumerParts {
   readonly link: Link
+  /** Of what priority its deliveries are; `normal` when absent. */
+  readonly priority?: Priority
   /** Publishes over the connection of the producers: this one must stay readable when the server blocks those. */
   readonly publish: (letter: Letter) => Promise<void>
+  /** The consumer takes deliveries. */
+  readonly opened: (consumer: RabbitmqConsumer) => void
   /** The consumer is done with, or lost. */
   readonly gone: (consumer: RabbitmqConsumer) => void
 }
@@ -70,6 +74,7 @@ export class RabbitmqConsumer implements Consumer {
       await consumer.leave()
       throw asBrokerError(error)
     }
+    parts.opened(consumer)
     return consumer
   }
 
@@ -95,9 +100,14 @@ export class RabbitmqConsumer implements Consumer {
     return this.#unsettled
   }
 
-  /** As how many consumers the server counts it. */
+  /** As how many consumers of the queue the server counts it; those of what is urgent are counted apart. */
   get size(): number {
-    return this.#shares.length
+    return this.#parts.priority === 'high' ? 0 : this.#shares.length
+  }
+
+  /** Whether it has given this receipt. */
+  owns(receipt: unknown): boolean {
+    return receipt instanceof Held && receipt.owner === this
   }
 
   setPrefetch(prefetch: number): void {
@@ -145,8 +155,12 @@ export class RabbitmqConsumer implements Consumer {
     await this.#channel.close().catch(() => {})
   }
 
+  get #source(): string {
+    return workQueue(this.#options.queue, this.#parts.priority)
+  }
+
   async #countWaiting(): Promise<number> {
-    const name = workQueue(this.#options.queue)
+    const name = this.#source
     const { messageCount } = await using(
       () => this.#parts.link.channel(),
       (channel) => channel.checkQueue(name),
@@ -258,7 +272,7 @@ export class RabbitmqConsumer implements Consumer {
     const { queue } = this.#options
     const { package: sealed, reason } = settlement
     if (settlement.type === 'retry')
-      return { queue, package: sealed, route: routeTo(queue, settlement.delay) }
+      return { queue, package: sealed, route: routeTo(queue, sealed.priority, settlement.delay) }
     const headers = { [HEADERS.reason]: reason, [HEADERS.diedAt]: Date.now() }
     return { queue, package: sealed, route: routeToDead(queue), headers }
   }
@@ -316,7 +330,7 @@ export class RabbitmqConsumer implements Consumer {
     await this.#channel.prefetch(prefetch)
     const take = (message: ConsumeMessage | null) =>
       message ? this.#take(share, message) : this.#lose(new Error('the server has cancelled the consumer'))
-    const { consumerTag } = await this.#channel.consume(workQueue(this.#options.queue), take)
+    const { consumerTag } = await this.#channel.consume(this.#source, take)
     share.tag = consumerTag
     this.#shares.push(share)
   }

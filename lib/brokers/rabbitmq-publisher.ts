@@ -272,7 +272,7 @@ class Session {
 
   #verdict({ letter, size, isReturned }: Sent, error: Error | null): Error | null {
     if (isReturned) {
-      this.#declared.delete(letter.queue)
+      this.#declared.delete(laneOf(letter))
       return new Unconfirmed(
         `there is no queue for what goes to "${letter.queue}", and it cannot be made`,
         true,
@@ -295,17 +295,15 @@ class Session {
   }
 
   /** Once for each queue, and again when a delay needs more rungs than any before. */
-  #declare({ queue, route: { rungs } }: Letter): Promise<void> {
-    const known = this.#declared.get(queue)
+  #declare(letter: Letter): Promise<void> {
+    const lane = laneOf(letter)
+    const known = this.#declared.get(lane)
+    const { rungs } = letter.route
     if (known && known.rungs >= rungs) return known.done
-    const declaring = { rungs, done: this.#declareNow(queue, rungs) }
-    this.#declared.set(queue, declaring)
-    declaring.done.catch(() => this.#declared.delete(queue))
-    return declaring.done
-  }
-
-  #declareNow(queue: string, rungs: number): Promise<void> {
-    return declareAll(() => this.#link.channel(), queue, rungs)
+    const done = declareAll(() => this.#link.channel(), letter.queue, letter.route)
+    this.#declared.set(lane, { rungs, done })
+    done.catch(() => this.#declared.delete(lane))
+    return done
   }
 
   #noteReturned({ properties, fields }: Message): void {
@@ -338,6 +336,11 @@ class Session {
       `The package of task ${taskId} is too large for RabbitMQ ${this.#link.traits.version}: expected at most ${limit} bytes, got ${size}. Pass a reference to the data, or raise max_message_size there.`,
     )
   }
+}
+
+/** What is declared together. */
+function laneOf({ queue, route: { priority } }: Letter): string {
+  return priority === 'high' ? `${queue}\n${priority}` : queue
 }
 
 function refused({ queue, package: { taskId } }: Letter): BrokerError {

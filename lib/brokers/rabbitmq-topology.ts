@@ -3,8 +3,10 @@
  *
  * ```
  * default exchange ──▶ qcluster.queue.NAME   quorum queue; pushers consume it
+ *                 ├──▶ qcluster.high.NAME    the same for what is urgent
  *                 └──▶ qcluster.dead.NAME    quorum queue; dead letters, for a person
  * qcluster.delay.K.NAME  (K = 0 … 29)        a ladder, built up as high as the longest delay needs
+ * qcluster.delay-high.K.NAME                 the same for what is urgent, built with the first such delay
  * ```
  *
  * A rung of the ladder is a topic exchange and a queue that keeps what it gets for 2^K × 32 ms and passes it on to the
@@ -15,6 +17,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Channel, Options } from 'amqplib'
 import { BrokerError } from '../errors.ts'
+import type { Priority } from './broker.ts'
 
 /** Levels of the ladder, and how long the lowest one keeps a package. Milliseconds; together a little over a year. */
 const RUNGS = 30
@@ -24,8 +27,8 @@ const LONGEST_DELAY = 2 ** RUNGS * SHORTEST_REST
 const PRECISION = 6
 /** Deliveries are counted and judged by the pusher; the server's own limit (20 from 4.0 on) must not come before. */
 const NO_DELIVERY_LIMIT = 1_000_000
-/** AMQP's names have 255 bytes at most; `qcluster.delay.29.` takes 18 of them. */
-const LONGEST_NAME = 237
+/** AMQP's names have 255 bytes at most; `qcluster.delay-high.29.` takes 23 of them. */
+const LONGEST_NAME = 232
 
 /** Where a package is published to. */
 export interface Route {
@@ -33,11 +36,16 @@ export interface Route {
   readonly key: string
   /** How many rungs of the ladder it may need. */
   readonly rungs: number
+  readonly priority: Priority
 }
 
-export const workQueue = (queue: string): string => `qcluster.queue.${queue}`
+export const workQueue = (queue: string, priority: Priority = 'normal'): string =>
+  `qcluster.${priority === 'high' ? 'high' : 'queue'}.${queue}`
 export const deadQueue = (queue: string): string => `qcluster.dead.${queue}`
-const rungOf = (queue: string, level: number): string => `qcluster.delay.${level}.${queue}`
+const rungOf = (queue: string, priority: Priority, level: number): string =>
+  `qcluster.delay${priority === 'high' ? '-high' : ''}.${level}.${queue}`
+
+const PRIORITIES: readonly Priority[] = ['normal', 'high']
 
 /** @throws {BrokerError} when its names would be too long for AMQP */
 export function checkName(queue: string): void {
@@ -48,33 +56,43 @@ export function checkName(queue: string): void {
 }
 
 /** The way to a queue's packages, at once or after a delay in milliseconds. */
-export function routeTo(queue: string, delay = 0): Route {
-  if (delay <= 0) return { exchange: '', key: workQueue(queue), rungs: 0 }
+export function routeTo(queue: string, priority: Priority = 'normal', delay = 0): Route {
+  if (delay <= 0) return { exchange: '', key: workQueue(queue, priority), rungs: 0, priority }
   const rests = restsOf(delay)
   const key = [...rests.padStart(RUNGS, '0')].join('.')
-  return { exchange: rungOf(queue, rests.length - 1), key, rungs: rests.length }
+  return { exchange: rungOf(queue, priority, rests.length - 1), key, rungs: rests.length, priority }
 }
 
 /** The way to its dead letters. */
-export const routeToDead = (queue: string): Route => ({ exchange: '', key: deadQueue(queue), rungs: 0 })
+export const routeToDead = (queue: string): Route => ({
+  exchange: '',
+  key: deadQueue(queue),
+  rungs: 0,
+  priority: 'normal',
+})
 
 /**
- * Declares what there must be for a queue, up to this height of its ladder, or checks that it is as it should be.
+ * Declares what there must be for a queue, up to this height of a priority's ladder, or checks that it is as it should be.
  * `open` gives channels to do it on.
  */
-export async function declareAll(open: () => Promise<Channel>, queue: string, rungs = 0): Promise<void> {
-  const last = rungs === 0 ? workQueue(queue) : rungOf(queue, rungs - 1)
+export async function declareAll(
+  open: () => Promise<Channel>,
+  queue: string,
+  { rungs, priority }: Pick<Route, 'rungs' | 'priority'> = { rungs: 0, priority: 'normal' },
+): Promise<void> {
+  const last = rungs === 0 ? workQueue(queue, 'high') : rungOf(queue, priority, rungs - 1)
   const isNew = !(await isThere(open, last))
   await using(open, async (channel) => {
     await declareQueue(channel, queue)
-    await declareLadder(channel, queue, rungs)
+    await declareLadder(channel, queue, { rungs, priority })
     if (isNew) await settleNewest(channel)
   })
 }
 
 async function declareQueue(channel: Channel, queue: string): Promise<void> {
   await declare(channel, deadQueue(queue), quorum())
-  await declare(channel, workQueue(queue), quorum(passingOn('', deadQueue(queue))))
+  for (const priority of PRIORITIES)
+    await declare(channel, workQueue(queue, priority), quorum(passingOn('', deadQueue(queue))))
 }
 
 /**
@@ -88,15 +106,20 @@ async function settleNewest(channel: Channel): Promise<void> {
 }
 
 /** Declares these rungs of the ladder, from below: whoever finds a rung finds all below it. */
-async function declareLadder(channel: Channel, queue: string, rungs: number): Promise<void> {
+async function declareLadder(
+  channel: Channel,
+  queue: string,
+  { rungs, priority }: Pick<Route, 'rungs' | 'priority'>,
+): Promise<void> {
   for (let level = 0; level < rungs; level++) {
-    const rung = rungOf(queue, level)
-    const below = level === 0 ? passingOn('', workQueue(queue)) : passingOn(rungOf(queue, level - 1))
+    const rung = rungOf(queue, priority, level)
+    const next = rungOf(queue, priority, level - 1)
+    const below = level === 0 ? passingOn('', workQueue(queue, priority)) : passingOn(next)
     await declare(channel, rung, quorum({ ...below, 'x-message-ttl': 2 ** level * SHORTEST_REST }))
     await channel.assertExchange(rung, 'topic', { durable: true })
     await channel.bindQueue(rung, rung, keyWith(level, '1'))
     // The way past this rung; there is none past the lowest.
-    if (level > 0) await channel.bindExchange(rungOf(queue, level - 1), rung, keyWith(level, '0'))
+    if (level > 0) await channel.bindExchange(next, rung, keyWith(level, '0'))
   }
 }
 
@@ -121,13 +144,17 @@ export async function purgeWaiting(open: () => Promise<Channel>, queue: string):
 /** Deletes all that there is for a queue. Deleting what is not there is no error. */
 export function deleteAll(open: () => Promise<Channel>, queue: string): Promise<void> {
   return using(open, async (channel) => {
-    for (let level = RUNGS - 1; level >= 0; level--) {
-      await channel.deleteExchange(rungOf(queue, level))
-      await channel.deleteQueue(rungOf(queue, level))
-    }
-    await channel.deleteQueue(workQueue(queue))
+    for (const priority of PRIORITIES) await deleteLane(channel, queue, priority)
     await channel.deleteQueue(deadQueue(queue))
   })
+}
+
+async function deleteLane(channel: Channel, queue: string, priority: Priority): Promise<void> {
+  for (let level = RUNGS - 1; level >= 0; level--) {
+    await channel.deleteExchange(rungOf(queue, priority, level))
+    await channel.deleteQueue(rungOf(queue, priority, level))
+  }
+  await channel.deleteQueue(workQueue(queue, priority))
 }
 
 /** Does something on a channel of its own: what fails there closes it. */
@@ -162,7 +189,13 @@ function isThere(open: () => Promise<Channel>, name: string): Promise<boolean> {
 }
 
 async function* waitingQueues(open: () => Promise<Channel>, queue: string) {
-  const names = [workQueue(queue), ...Array.from({ length: RUNGS }, (_, level) => rungOf(queue, level))]
+  for (const priority of PRIORITIES) yield* waitingQueuesOf(open, queue, priority)
+}
+
+/** From below: where one is missing there is none above it. */
+async function* waitingQueuesOf(open: () => Promise<Channel>, queue: string, priority: Priority) {
+  const rungs = Array.from({ length: RUNGS }, (_, level) => rungOf(queue, priority, level))
+  const names = [workQueue(queue, priority), ...rungs]
   const channel = await open()
   channel.on('error', () => {})
   try {

@@ -13,8 +13,9 @@ import type {
 } from './broker.ts'
 import { type Address, parseAddresses } from './rabbitmq-address.ts'
 import { type Held, RabbitmqBus } from './rabbitmq-bus.ts'
-import { RabbitmqConsumer } from './rabbitmq-consumer.ts'
+import type { RabbitmqConsumer } from './rabbitmq-consumer.ts'
 import { listDeadLetters, reviewDeadLetters } from './rabbitmq-dead.ts'
+import { RabbitmqLanes } from './rabbitmq-lanes.ts'
 import { type Link, openLink } from './rabbitmq-link.ts'
 import { asBrokerError, Publisher, persist } from './rabbitmq-publisher.ts'
 import { checkName, countWaiting, deleteAll, purgeWaiting, routeTo, using } from './rabbitmq-topology.ts'
@@ -94,7 +95,7 @@ class RabbitmqBroker implements Broker {
   async enqueue(batch: readonly Enqueued[]): Promise<void> {
     const letters = batch.map(({ queue, package: sealed, delay }) => {
       checkName(queue)
-      return { queue, package: sealed, route: routeTo(queue, delay) }
+      return { queue, package: sealed, route: routeTo(queue, sealed.priority, delay) }
     })
     await this.#openPublisher().publish(letters)
   }
@@ -106,13 +107,12 @@ class RabbitmqBroker implements Broker {
     link.hold()
     try {
       await this.#bus.answerFor(options.queue)
-      const consumer = await RabbitmqConsumer.open(options, {
+      return await RabbitmqLanes.open(options, {
         link,
         publish: (letter) => publisher.publish([letter]),
+        opened: (one) => this.#consumers.add(one),
         gone: (one) => this.#consumers.delete(one),
       })
-      this.#consumers.add(consumer)
-      return consumer
     } finally {
       link.release()
     }
@@ -142,7 +142,7 @@ class RabbitmqBroker implements Broker {
     const publisher = this.#openPublisher()
     return this.#ask((open) =>
       reviewDeadLetters(open, queue, judge, (sealed) =>
-        publisher.publish([{ queue, package: sealed, route: routeTo(queue) }]),
+        publisher.publish([{ queue, package: sealed, route: routeTo(queue, sealed.priority) }]),
       ),
     )
   }

@@ -4,7 +4,7 @@ import { isCertainlyDead, thisProcess } from '../directory.ts'
 import type { Doorbell } from '../doorbell.ts'
 import { BrokerError } from '../errors.ts'
 import type { SqliteFile } from '../sqlite.ts'
-import type { ConsumeOptions, Consumer, Delivery, Settlement } from './broker.ts'
+import type { ConsumeOptions, Consumer, Delivery, Priority, Settlement } from './broker.ts'
 import type { Bells } from './sqlite-bells.ts'
 import type { ClaimedRow, Holder, Lease, QueueTables, Redeemed } from './sqlite-tables.ts'
 
@@ -45,6 +45,8 @@ export class SqliteConsumer implements Consumer {
   readonly #pulses: Pulses
   /** Receipt → seq of what is handed out and not settled. */
   readonly #held = new Map<unknown, number>()
+  /** The receipts of what is urgent among them. */
+  readonly #urgent = new Set<unknown>()
   #prefetch: number
   #state: 'taking' | 'stopped' | 'gone' = 'taking'
   #doorbell: Doorbell | undefined
@@ -117,13 +119,21 @@ export class SqliteConsumer implements Consumer {
     clearTimeout(this.#round)
     clearTimeout(this.#alarm)
     this.#held.clear()
+    this.#urgent.clear()
     this.#shared.consumers.delete(this)
     this.#shared.abandoned.set(this.#holder.lease, this.#holder.queue)
     await this.#takeDownDoorbell()
   }
 
-  get #room(): number {
-    return this.#state === 'taking' ? this.#prefetch - this.#held.size : 0
+  #roomFor(priority: Priority): number {
+    if (this.#state !== 'taking') return 0
+    const held = priority === 'high' ? this.#urgent.size : this.#held.size - this.#urgent.size
+    return Math.min(this.#prefetch - held, BATCH)
+  }
+
+  /** The priorities for which there is room, the higher first. */
+  get #wanted(): Priority[] {
+    return PRIORITIES.filter((priority) => this.#roomFor(priority) > 0)
   }
 
   /**
@@ -150,11 +160,12 @@ export class SqliteConsumer implements Consumer {
   async #takeBatch(): Promise<void> {
     const { file, tables } = this.#shared
     clearTimeout(this.#alarm)
-    if (this.#room <= 0) return
-    const wait = await file.read(() => tables.untilDue(this.#holder.queue))
+    const wanted = this.#wanted
+    if (wanted.length === 0) return
+    const wait = await file.read(() => tables.untilDue(this.#holder.queue, wanted))
     if (wait === undefined) return
     if (wait > 0) return this.#setAlarm(wait)
-    this.#handOut(await file.write(() => this.#claim(), Math.min(this.#room, BATCH)))
+    this.#handOut(await file.write(() => this.#claim(), Math.max(...wanted.map((one) => this.#roomFor(one)))))
     this.#lookAgain = true
   }
 
@@ -164,29 +175,39 @@ export class SqliteConsumer implements Consumer {
       this.#alarm = setTimeout(() => this.look(), delay)
   }
 
-  #claim(): ClaimedRow[] {
+  #claim(): Claimed[] {
     const { tables } = this.#shared
     // Seen now, not when this was asked for: settlements just before us in this transaction have made room.
-    if (this.#room <= 0) return []
+    const wanted = this.#wanted
+    if (wanted.length === 0) return []
     if (!tables.hasLease(this.#holder.lease)) throw this.#takenOver()
-    return tables.claim(this.#holder, Math.min(this.#room, BATCH))
+    return wanted.map((priority) => ({
+      priority,
+      rows: tables.claim(this.#holder, priority, this.#roomFor(priority)),
+    }))
   }
 
-  #handOut(rows: readonly ClaimedRow[]): void {
-    if (this.#state === 'gone' || rows.length === 0) return
+  #handOut(claimed: readonly Claimed[]): void {
+    if (this.#state === 'gone') return
+    const deliveries = claimed.flatMap(({ priority, rows }) =>
+      rows.map((row) => this.#deliver(row, priority)),
+    )
+    if (deliveries.length === 0) return
     this.#rest = this.#shared.pollInterval
-    this.#options.onDeliveries(rows.map((row) => this.#deliver(row)))
+    this.#options.onDeliveries(deliveries)
   }
 
-  #deliver([seq, , deliveries, taskId, run, attempt, body]: ClaimedRow): Delivery {
+  #deliver([seq, , deliveries, taskId, run, attempt, body]: ClaimedRow, priority: Priority): Delivery {
     const receipt = ++lastReceipt
     this.#held.set(receipt, seq)
+    if (priority === 'high') this.#urgent.add(receipt)
     return { taskId, run, attempt, body, deliveries, receipt }
   }
 
   #redeem(settlement: Settlement): Redeemed[] {
     const seq = this.#held.get(settlement.receipt)
     this.#held.delete(settlement.receipt)
+    this.#urgent.delete(settlement.receipt)
     return seq === undefined ? [] : [{ seq, settlement }]
   }
 
@@ -271,6 +292,15 @@ export class SqliteConsumer implements Consumer {
     await doorbell?.close()
   }
 }
+
+/** Messages of a priority that were claimed. */
+interface Claimed {
+  readonly priority: Priority
+  readonly rows: readonly ClaimedRow[]
+}
+
+/** The higher first. */
+const PRIORITIES: readonly Priority[] = ['high', 'normal']
 
 /** Receipts are numbers that this process never used before, so one of a lost consumer is worth nothing to the next. */
 let lastReceipt = 0

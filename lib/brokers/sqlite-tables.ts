@@ -1,7 +1,7 @@
 /** The tables of `queue.db`, and everything that is done to them. Each method runs inside a read or write of the file. */
 import type { ProcessIdentity } from '../directory.ts'
 import type { SqliteFile } from '../sqlite.ts'
-import type { DeadLetter, DeadLetterFate, Enqueued, Package, Settlement } from './broker.ts'
+import type { DeadLetter, DeadLetterFate, Enqueued, Package, Priority, Settlement } from './broker.ts'
 import { QueueClock } from './sqlite-clock.ts'
 
 /**
@@ -83,7 +83,14 @@ export const MIGRATIONS = [
     ahead real not null
   ) strict;
   `,
+  `
+  alter table held add column urgent integer not null default 0;
+  `,
 ]
+
+/** Urgent messages wait in a lane of their own. No queue has a line feed in its name. */
+const laneOf = (queue: string, priority: Priority = 'normal'): string =>
+  priority === 'high' ? `${queue}\nhigh` : queue
 
 /** A message as it is claimed: seq, due, deliveries, task id, run, attempt, body. */
 export type ClaimedRow = readonly [number, number, number, string, number, number, string]
@@ -125,24 +132,24 @@ export class QueueTables {
     for (const { queue, package: sealed, delay = 0 } of batch) this.#insert(queue, sealed, now + delay)
   }
 
-  /** Milliseconds until the first message may be handed out; 0 or less: now. */
-  untilDue(queue: string): number | undefined {
-    const first = this.#file.get<{ due: number }>(
-      'select due from waiting where queue = ? order by due, seq limit 1',
-      queue,
+  /** Milliseconds until the first message of these priorities may be handed out; 0 or less: now. */
+  untilDue(queue: string, priorities: readonly Priority[]): number | undefined {
+    const dues = priorities.flatMap(
+      (priority) => this.#file.get<{ due: number }>(FIRST_DUE, laneOf(queue, priority)) ?? [],
     )
-    return first && first.due - this.#clock.read()
+    return dues.length === 0 ? undefined : Math.min(...dues.map(({ due }) => due)) - this.#clock.read()
   }
 
-  /** Hands the first messages that are due to a lease, in the order they are due. */
-  claim({ queue, lease }: Holder, limit: number): ClaimedRow[] {
+  /** Hands the first messages of a priority that are due to a lease, in the order they are due. */
+  claim({ queue, lease }: Holder, priority: Priority, limit: number): ClaimedRow[] {
     const now = this.#clock.now()
-    const rows = this.#file.arrays<ClaimedRow>(SELECT_DUE, queue, now, limit)
+    const lane = laneOf(queue, priority)
+    const rows = this.#file.arrays<ClaimedRow>(SELECT_DUE, lane, now, limit)
     const last = rows.at(-1)
     if (!last) return []
-    this.#file.run(HOLD_DUE, lease, queue, now, limit)
+    this.#file.run(HOLD_DUE, lease, priority === 'high' ? 1 : 0, lane, now, limit)
     // What was selected is all there is up to the last one, because we are alone in this transaction.
-    this.#file.run(DELETE_FIRST_WAITING, queue, last[1], last[0])
+    this.#file.run(DELETE_FIRST_WAITING, lane, last[1], last[0])
     return rows
   }
 
@@ -155,7 +162,10 @@ export class QueueTables {
   }
 
   countWaiting(queue: string): number {
-    return this.#count('select count(*) as count from waiting where queue = ?', queue)
+    return this.#count(
+      'select count(*) as count from waiting where queue in (?, ?)',
+      ...LANES.map((one) => laneOf(queue, one)),
+    )
   }
 
   countHeld(queue: string): number {
@@ -167,10 +177,7 @@ export class QueueTables {
 
   /** Forgets the first messages that wait, and returns how many. */
   deleteWaiting(queue: string, limit: number): number {
-    const last = this.#file.arrays<Place>(FIRST_WAITING, queue, limit).at(-1)
-    if (!last) return 0
-    this.#file.run(DELETE_FIRST_MESSAGES, queue, ...last)
-    return this.#file.run(DELETE_FIRST_WAITING, queue, ...last)
+    return LANES.map((priority) => this.#deleteFirst(laneOf(queue, priority), limit)).reduce((a, b) => a + b)
   }
 
   /** Forgets what consumers hold; their receipts are void from then on. */
@@ -266,13 +273,20 @@ export class QueueTables {
     this.#file.run('update leases set doorbell = null where doorbell = ?', doorbell)
   }
 
+  #deleteFirst(lane: string, limit: number): number {
+    const last = this.#file.arrays<Place>(FIRST_WAITING, lane, limit).at(-1)
+    if (!last) return 0
+    this.#file.run(DELETE_FIRST_MESSAGES, lane, ...last)
+    return this.#file.run(DELETE_FIRST_WAITING, lane, ...last)
+  }
+
   #carryOut(seq: number, queue: string, fate: DeadLetterFate): void {
     if (fate === 'keep') return
     if (fate !== 'remove') this.#insert(queue, fate.replay, this.#clock.now())
     this.#file.run('delete from dead_letters where seq = ?', seq)
   }
 
-  #insert(queue: string, { taskId, run, attempt, body }: Package, due: number): void {
+  #insert(queue: string, { taskId, run, attempt, body, priority }: Package, due: number): void {
     this.#file.run(
       'insert into messages (task_id, run, attempt, body) values (?, ?, ?, ?)',
       taskId,
@@ -282,7 +296,7 @@ export class QueueTables {
     )
     this.#file.run(
       'insert into waiting (queue, due, seq, deliveries) values (?, ?, last_insert_rowid(), 0)',
-      queue,
+      laneOf(queue, priority),
       Math.ceil(due),
     )
   }
@@ -323,10 +337,14 @@ export class QueueTables {
     )
   }
 
-  #count(sql: string, queue: string): number {
-    return this.#file.get<{ count: number }>(sql, queue)?.count ?? 0
+  #count(sql: string, ...values: string[]): number {
+    return this.#file.get<{ count: number }>(sql, ...values)?.count ?? 0
   }
 }
+
+const LANES: readonly Priority[] = ['high', 'normal']
+
+const FIRST_DUE = 'select due from waiting where queue = ? order by due, seq limit 1'
 
 const SELECT_DUE = `
   select waiting.seq, waiting.due, waiting.deliveries + 1, task_id, run, attempt, body
@@ -334,8 +352,8 @@ const SELECT_DUE = `
   where waiting.queue = ? and waiting.due <= ? order by waiting.due, waiting.seq limit ?`
 
 const HOLD_DUE = `
-  insert into held (seq, lease, due, deliveries)
-  select seq, ?, due, deliveries + 1 from waiting where queue = ? and due <= ? order by due, seq limit ?`
+  insert into held (seq, lease, urgent, due, deliveries)
+  select seq, ?, ?, due, deliveries + 1 from waiting where queue = ? and due <= ? order by due, seq limit ?`
 
 const FIRST_WAITING = 'select due, seq from waiting where queue = ? order by due, seq limit ?'
 
@@ -346,14 +364,16 @@ const DELETE_FIRST_MESSAGES = `
 
 const LEASED = 'lease in (select id from leases where queue = ?)'
 
+const URGENT_LANE = "iif(held.urgent, char(10) || 'high', '')"
+
 const RETURN_HELD = `
   insert into waiting (queue, due, seq, deliveries)
-  select leases.queue, held.due, held.seq, held.deliveries
+  select leases.queue || ${URGENT_LANE}, held.due, held.seq, held.deliveries
   from held join leases on leases.id = held.lease where held.lease = ?`
 
 const RETURN_ONE = `
   insert into waiting (queue, due, seq, deliveries)
-  select ?, due, seq, deliveries from held where seq = ? and lease = ?`
+  select ? || ${URGENT_LANE}, due, seq, deliveries from held where seq = ? and lease = ?`
 
 const DELETE_HELD_MESSAGES = `
   delete from messages where seq in (

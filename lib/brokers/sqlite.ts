@@ -78,7 +78,7 @@ class SqliteBroker implements Broker {
 
   async ping(): Promise<void> {
     const { file, tables } = this.#shared
-    await file.read(() => tables.untilDue(''))
+    await file.read(() => tables.untilDue('', ['normal']))
   }
 
   async info(): Promise<string> {
@@ -114,7 +114,7 @@ class SqliteBroker implements Broker {
     for (;;) {
       const count = await file.write(() => tables.deleteWaiting(queue, BATCH), BATCH)
       purged += count
-      if (count < BATCH) return purged
+      if (count === 0) return purged
     }
   }
 

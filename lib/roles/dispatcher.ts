@@ -14,6 +14,7 @@ import {
   type Verdict,
   type WorkerToPusher,
 } from './frames.ts'
+import { Lanes } from './lanes.ts'
 import { Backlog, Window } from './window.ts'
 
 /** Where a run is: waiting here, at a worker, ended and waiting for its verdict, asked about, or left by a dead worker. */
@@ -24,6 +25,7 @@ const NOT_BEGUN: ReadonlySet<Place> = new Set<Place>(['waiting', 'asked', 'unfin
 
 interface Held {
   readonly key: RunKey
+  isUrgent: boolean
   /** Null until the broker hands out the run again to us: a former pusher's receipt is void. */
   receipt: Receipt | null
   /** Null where only a worker knows the run so far. */
@@ -67,7 +69,7 @@ export class Dispatcher {
   readonly #seats = new Map<string, Seat>()
   /** Workers whose process has ended: a connection that they made before is let in too late. */
   readonly #gone = new Set<string>()
-  #waiting: Held[] = []
+  readonly #waiting = new Lanes<Held>()
   #monitor: ((message: PusherToMonitor) => void) | null = null
   #monitorSaid = false
   #awaited: Set<string> | null = null
@@ -89,7 +91,7 @@ export class Dispatcher {
   }
 
   get gauges(): NonNullable<Measures['gauges']> {
-    return { held: this.#held.size, waiting: this.#waiting.length }
+    return { held: this.#held.size, waiting: this.#waiting.size }
   }
 
   // ---- the broker's side
@@ -129,7 +131,7 @@ export class Dispatcher {
       held.receipt = null
       if (NOT_BEGUN.has(held.place)) this.#held.delete(held.key)
     }
-    this.#waiting = []
+    this.#waiting.clear()
     this.#look()
   }
 
@@ -151,6 +153,7 @@ export class Dispatcher {
     if (!known) {
       const held: Held = {
         key,
+        isUrgent: opened.header.priority === 'high',
         receipt: delivery.receipt,
         opened,
         place: 'waiting',
@@ -162,6 +165,7 @@ export class Dispatcher {
     }
     known.receipt = delivery.receipt
     known.opened = opened
+    known.isUrgent = opened.header.priority === 'high'
     if (known.verdict) this.#carryOut([known.verdict])
     return null
   }
@@ -175,7 +179,11 @@ export class Dispatcher {
     for (const key of holds) {
       const known = this.#held.get(key)
       if (known) Object.assign(known, { place: 'ended', worker })
-      else this.#held.set(key, { key, receipt: null, opened: null, place: 'ended', worker, verdict: null })
+      else
+        this.#held.set(key, {
+          ...{ key, isUrgent: false, receipt: null, opened: null },
+          ...{ place: 'ended', worker, verdict: null },
+        })
     }
     this.#awaited?.delete(worker)
     this.#look()
@@ -299,7 +307,7 @@ export class Dispatcher {
   /** These wait again, before what came later; one without a receipt is handed out anew by the broker. */
   #queueFirst(again: readonly Held[]): void {
     for (const held of again) Object.assign(held, { place: 'waiting', worker: null })
-    this.#waiting.unshift(...again.filter((held) => held.receipt !== null))
+    this.#waiting.unshift(again.filter((held) => held.receipt !== null))
     for (const held of again) if (held.receipt === null) this.#held.delete(held.key)
   }
 
@@ -361,12 +369,11 @@ export class Dispatcher {
 
   // ---- deciding who gets what
 
-  /** Sends what waits to whoever has room, in order; nobody waits behind a slow or unknown run. */
+  /** Sends what waits to whoever has room, in order, the urgent first; nobody waits behind a slow or unknown run. */
   dispatch(): void {
-    if (this.#waiting.length === 0) return
+    if (this.#waiting.size === 0) return
     const batches = new Map<Seat, Job[]>()
-    let sent = 0
-    for (const held of this.#waiting) {
+    for (let held = this.#waiting.peek(); held; held = this.#waiting.peek()) {
       const job = this.#job(held)
       const seat = this.#roomFor(job.header.func)
       if (!seat) break
@@ -374,9 +381,8 @@ export class Dispatcher {
       const batch = batches.get(seat)
       if (batch) batch.push(job)
       else batches.set(seat, [job])
-      sent += 1
+      this.#waiting.shift()
     }
-    this.#waiting.splice(0, sent)
     for (const [seat, batch] of batches) for (const jobs of inFrames(batch)) seat.send({ kind: 'jobs', jobs })
     if (this.#draining) this.#look()
   }
@@ -417,7 +423,7 @@ export class Dispatcher {
 
   /** Gives back what no worker has; whether the monitor will ever answer for a run is not waited for. */
   abandon(): void {
-    const given = [...this.#waiting.splice(0), ...this.#heldAt('asked'), ...this.#heldAt('unfinished')]
+    const given = [...this.#waiting.clear(), ...this.#heldAt('asked'), ...this.#heldAt('unfinished')]
     for (const held of given) this.#held.delete(held.key)
     void this.#handOver(
       given.flatMap(({ receipt }) => (receipt ? [{ type: 'requeue', receipt } as const] : [])),
@@ -444,12 +450,11 @@ export class Dispatcher {
   }
 
   #lookDrained(): void {
-    if (this.#seats.size === 0 && this.#waiting.length > 0) {
+    if (this.#seats.size === 0 && this.#waiting.size > 0) {
       this.abandon()
       return
     }
-    if (this.#waiting.length > 0 || this.#heldAt('asked').length > 0 || this.#heldAt('left').length > 0)
-      return
+    if (this.#waiting.size > 0 || this.#heldAt('asked').length > 0 || this.#heldAt('left').length > 0) return
     this.#draining = false
     this.#options.report({ type: 'dispatcher.drained' })
   }

@@ -1,3 +1,4 @@
+import type { Priority } from '../brokers/broker.ts'
 import { ConfigError } from '../errors.ts'
 import { isName } from '../names.ts'
 
@@ -38,6 +39,8 @@ export interface TaskDefinition extends RunLimits {
   readonly name: string
   /** Whether a success is saved; overrides what the cluster's saveLimit says. Without it nobody can wait for the result. */
   readonly save?: boolean
+  /** `high`: it runs before all that is not, as soon as a worker is free; of a task enqueued by its name the caller must say so. */
+  readonly priority?: Priority
   /**
    * Whether a failed run is tried again: false gives it up at once, a number is the seconds before the next attempt. Called
    * in the worker that the run has failed in; of a worker that died it is not asked. When it throws, true is taken.
@@ -122,6 +125,15 @@ export function checkFlag(what: string, value: unknown): void {
     throw new ConfigError(`${what} must be true or false, got ${show(value)}; correct or remove it.`)
 }
 
+/**
+ * Lets priorities pass.
+ * @throws {ConfigError} for everything else
+ */
+export function checkPriority(what: string, value: unknown): void {
+  if (value !== 'high' && value !== 'normal')
+    throw new ConfigError(`${what} must be "high" or "normal", got ${show(value)}; correct or remove it.`)
+}
+
 /** A value of any kind, short enough for a message. */
 export function show(value: unknown): string {
   if (typeof value === 'function') return value.name ? `the function ${value.name}` : 'a function'
@@ -143,16 +155,18 @@ const RANGES: Record<keyof RunLimits, { expected: string; has: (value: number) =
 }
 
 function checkDefinition(definition: string | TaskDefinition): TaskDefinition {
-  const { name, save, retryIf, ...limits } = asObject(definition)
+  const { name, save, priority, retryIf, ...limits } = asObject(definition)
   checkName('The name of a task', name)
   const owner = `The task "${name}"`
   refuseUnknown(limits, owner)
   if (save !== undefined) checkFlag(`${owner}: save`, save)
+  if (priority !== undefined) checkPriority(`${owner}: priority`, priority)
   if (retryIf !== undefined) checkFunction(`${owner}: retryIf`, retryIf)
   return Object.freeze({
     name,
     ...runLimitsOf(limits, owner),
     ...(save !== undefined && { save }),
+    ...(priority !== undefined && { priority }),
     ...(retryIf !== undefined && { retryIf }),
   })
 }
@@ -165,7 +179,7 @@ function refuseUnknown(options: object, owner: string): void {
   const unknown = Object.keys(options).find((option) => !(RUN_LIMITS as readonly string[]).includes(option))
   if (unknown !== undefined)
     throw new ConfigError(
-      `${owner} has no option "${unknown}"; it can have name, save, retryIf, ${RUN_LIMITS.join(', ')}. Correct or remove it.`,
+      `${owner} has no option "${unknown}"; it can have name, save, priority, retryIf, ${RUN_LIMITS.join(', ')}. Correct or remove it.`,
     )
 }
 

@@ -1,3 +1,4 @@
+import type { Priority } from '../brokers/broker.ts'
 import { type Client, defaultClient, type Submission } from '../client.ts'
 import { ConfigError } from '../errors.ts'
 import { loadIds, taskName as nameOf, nearestName } from '../names.ts'
@@ -6,6 +7,7 @@ import { encode, pack } from './codec.ts'
 import {
   checkFlag,
   checkName,
+  checkPriority,
   definitionOf,
   RUN_LIMITS,
   type RunLimits,
@@ -24,6 +26,8 @@ export interface EnqueueOptions extends RunLimits {
   readonly taskName?: string
   /** Whether a success is saved; without it a wait for the result has no end. Overrides the task's own. */
   readonly save?: boolean
+  /** `high`: before all that is not, as soon as a worker is free. Overrides the task's own. */
+  readonly priority?: Priority
   /** Seconds before it may start. */
   readonly delay?: number
   /** When it may start; instead of `delay`. A time that has passed is now. */
@@ -129,7 +133,7 @@ let ids: ReturnType<typeof loadIds> | undefined
 
 const OPTIONS = [
   ...RUN_LIMITS,
-  ...['group', 'taskName', 'save', 'delay', 'runAt', 'cluster', 'client'],
+  ...['group', 'taskName', 'save', 'priority', 'delay', 'runAt', 'cluster', 'client'],
 ] as const satisfies string[]
 
 async function enqueueAll(
@@ -157,10 +161,11 @@ function choicesOf(definition: TaskDefinition, options: EnqueueOptions): Choices
   const { name: func, retryIf: _retryIf, ...own } = definition
   const owner = `asyncTask("${func}")`
   refuseUnknown(options, owner)
-  const { group, taskName, cluster, save } = options
+  const { group, taskName, cluster, save, priority } = options
   for (const [option, value] of Object.entries({ group, taskName, cluster }))
     if (value !== undefined) checkName(`${owner}: ${option}`, value)
   if (save !== undefined) checkFlag(`${owner}: save`, save)
+  if (priority !== undefined) checkPriority(`${owner}: priority`, priority)
   return {
     run: 1,
     attempt: 1,
@@ -170,6 +175,7 @@ function choicesOf(definition: TaskDefinition, options: EnqueueOptions): Choices
     ...runLimitsOf(options, owner),
     ...(group !== undefined && { group }),
     ...(save !== undefined && { save }),
+    ...(priority !== undefined && { priority }),
   }
 }
 

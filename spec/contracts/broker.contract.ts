@@ -254,6 +254,39 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         expect(await inbox.atLeast(6)).to.have.lengthOf(6)
       })
 
+      it('lets nothing urgent wait for room, or behind what is not urgent', async () => {
+        await enqueue('a', 'b')
+        await broker.enqueue(['u', 'v'].map((taskId) => ({ queue, package: urgent(taskId) })))
+        const { inbox, consumer } = await consume({ prefetch: 1 })
+        const [first, second] = (await inbox.atLeast(2)).toSorted(byId)
+        expect(taskIds([first as Delivery, second as Delivery])).to.deep.equal(['a', 'u'])
+        await consumer.settle(acks([second as Delivery]))
+        expect(taskIds(await inbox.atLeast(3)).at(-1)).to.equal('v')
+        expect(await broker.queueSize(queue)).to.equal(1)
+        expect(await broker.lockSize(queue)).to.equal(2)
+        expect(await broker.purge(queue)).to.equal(1)
+        await consumer.settle(acks([first as Delivery]))
+      })
+
+      it('keeps what is urgent so when it is delayed, retried, requeued or given back', async () => {
+        await enqueue('a')
+        const holder = await open()
+        const { inbox, consumer } = await consume({ prefetch: 1 }, holder)
+        await broker.enqueue([{ queue, package: urgent('u'), delay: 50 }])
+        const [first, delayed] = (await inbox.atLeast(2)) as [Delivery, Delivery]
+        expect(taskIds([first, delayed])).to.deep.equal(['a', 'u'])
+        const again = { type: 'retry', package: urgent('u', 2), delay: 50, reason: 'failed' } as const
+        await consumer.settle([{ ...again, receipt: delayed.receipt }])
+        const [, , retried] = (await inbox.atLeast(3)) as Delivery[]
+        expect(retried).to.include({ taskId: 'u', run: 2 })
+        await consumer.settle([{ type: 'requeue', receipt: (retried as Delivery).receipt }])
+        expect((await inbox.atLeast(4)).at(-1)).to.include({ taskId: 'u', run: 2, deliveries: 2 })
+        await enqueue('b')
+        await holder.close()
+        const next = await consume({ prefetch: 1 })
+        expect(taskIds(await next.inbox.atLeast(2))).to.have.members(['a', 'u'])
+      })
+
       it('takes no more once stopped, and still settles what it has', async () => {
         await enqueue('a', 'b', 'c')
         const { inbox, consumer } = await consume({ prefetch: 2 })
@@ -625,6 +658,9 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
 }
 
 const ack = ({ receipt }: Delivery): Settlement => ({ type: 'ack', receipt })
+const urgent = (taskId: string, run = 1) => packageOf(taskId, { priority: 'high', run })
+const byId = (a: Delivery, b: Delivery) => a.taskId.localeCompare(b.taskId)
+
 const acks = (deliveries: readonly Delivery[]): Settlement[] => deliveries.map(ack)
 
 function deadLetter({ taskId, receipt }: Delivery): Settlement {

@@ -179,7 +179,7 @@ describe('RabbitMQ, where it refuses', function () {
     const broker = await brokerAt(own.server.url)
     await broker.connect()
     const long = await rejection(broker.enqueue([{ queue: '🎉'.repeat(90), package: packageOf('a') }]))
-    expect(long.message).to.include('at most 237 bytes, got 360')
+    expect(long.message).to.include('at most 232 bytes, got 360')
     const late = await rejection(
       broker.enqueue([{ queue, package: packageOf('a'), delay: 400 * 86_400_000 }]),
     )

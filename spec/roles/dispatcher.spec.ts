@@ -272,4 +272,26 @@ describe('the dispatcher', () => {
     expect(settled.map(({ type }) => type)).to.deep.equal(['requeue'])
     expect(reports).to.deep.equal(['dispatcher.drained'])
   })
+
+  it('gives a worker what is urgent before all that waits for one', () => {
+    const { dispatcher, monitor, worker } = desk()
+    monitor()
+    const w1 = worker('w1')
+    const [a, b, urgent] = [headerOf(), headerOf(), headerOf({ priority: 'high' })]
+    dispatcher.take([deliver(a), deliver(b)])
+    dispatcher.take([deliver(urgent)])
+    dispatcher.hear('w1', { kind: 'finished', runs: [{ key: key(a), took: 100 }] })
+    dispatcher.hear('w1', { kind: 'finished', runs: [{ key: key(urgent), took: 100 }] })
+    expect(w1).to.deep.equal([a.id, urgent.id, b.id])
+  })
+
+  it('publishes a retry with the priority of its task', async () => {
+    const { dispatcher, settled, monitor, worker } = desk()
+    monitor()
+    worker('w1')
+    const urgent = headerOf({ priority: 'high' })
+    dispatcher.take([deliver(urgent)])
+    dispatcher.hearMonitor({ kind: 'verdicts', verdicts: [{ key: key(urgent), fate: 'retry' }] })
+    expect(settled[0]).to.have.nested.property('package.priority', 'high')
+  })
 })
