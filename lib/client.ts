@@ -50,7 +50,11 @@ export class Client {
     this.#identity = new Lazy(async () => identityOf(await resolve(options)))
     this.#broker = new Connection(async () => makeBroker(await this.settings()))
     this.#store = new Connection(async () => makeStore(await this.settings()))
-    this.#outcomes = new Outcomes(this.#store, this.#pending)
+    this.#outcomes = new Outcomes({
+      store: this.#store,
+      pending: this.#pending,
+      listening: () => this.#listening(),
+    })
   }
 
   /** A client for a process of a cluster, which is given settings that are complete. */
@@ -150,9 +154,21 @@ export class Client {
     const batch = made.map(({ header, args, queue = settings.name, delay = 0 }) => ({
       queue,
       ...(delay > 0 && { delay }),
-      package: sealPackage(header, args, queue, signer),
+      package: sealPackage(this.#addressed(header), args, queue, signer),
     }))
     await this.#broker.use((broker) => broker.enqueue(batch))
+  }
+
+  /** Says in it where somebody here waits for its outcome. */
+  #addressed(header: TaskHeader): TaskHeader {
+    const replyTo = this.#outcomes.replyTo(header.id)
+    return replyTo === undefined ? header : { ...header, replyTo }
+  }
+
+  /** The embedded broker is on the machine that its store is on. */
+  async #listening(): Promise<{ broker: Connection<Broker>; signer: Signer } | undefined> {
+    const { settings, signer } = await this.#identity.get()
+    return settings.broker === null ? undefined : { broker: this.#broker, signer }
   }
 }
 

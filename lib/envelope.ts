@@ -6,7 +6,7 @@ import { SIGNATURE_LENGTH, type Signer } from './signing.ts'
 export const FRESH = 30_000
 
 /** What an envelope is for; none can be taken for one of another purpose. */
-export type Purpose = 'stat' | 'order' | 'answer'
+export type Purpose = 'stat' | 'order' | 'answer' | 'notice'
 
 /** Something to sign, with the time when it was. */
 export interface Timed {
@@ -37,7 +37,12 @@ export function openEnvelope<T extends Timed>(purpose: Purpose, envelope: string
   return refuseStale(purpose, JSON.parse(text) as T)
 }
 
-const A: Record<Purpose, string> = { stat: 'a stat', order: 'an order', answer: 'an answer' }
+const A: Record<Purpose, string> = {
+  stat: 'a stat',
+  order: 'an order',
+  answer: 'an answer',
+  notice: 'a notice',
+}
 
 function refuseStale<T extends Timed>(purpose: Purpose, content: T): T {
   const age = Date.now() - content.at

@@ -42,6 +42,8 @@ export interface TaskHeader {
   readonly save?: boolean
   /** `normal` when absent. */
   readonly priority?: Priority
+  /** The address at the broker where its enqueuer hears of its outcomes. */
+  readonly replyTo?: string
 }
 
 /** A package that was opened: its header and its arguments, still encoded. */
@@ -92,6 +94,7 @@ export function isTaskHeader(value: unknown): value is TaskHeader {
     isName(header.name) &&
     isName(header.func) &&
     (header.group === undefined || isName(header.group)) &&
+    (header.replyTo === undefined || isAddress(header.replyTo)) &&
     Number.isFinite(header.enqueuedAt)
   )
 }
@@ -100,6 +103,9 @@ export function isTaskHeader(value: unknown): value is TaskHeader {
 export function isExpired({ enqueuedAt, expires }: TaskHeader, now: number): boolean {
   return expires !== undefined && now > enqueuedAt + expires * 1000
 }
+
+/** What any broker can route to. */
+const isAddress = (value: unknown): boolean => typeof value === 'string' && /^[\w-]{1,64}$/.test(value)
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 1
 

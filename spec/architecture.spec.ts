@@ -11,7 +11,7 @@ const LAYERS = [
   ['cluster', 'bus', 'orders', 'inspection'],
   ['roles', 'process'],
   ['client', 'dead', 'connection', 'tasks', 'stat', 'control'],
-  ['brokers', 'stores', 'package', 'envelope'],
+  ['brokers', 'stores', 'package', 'envelope', 'notices'],
   [
     'config',
     'config-file',
@@ -24,6 +24,7 @@ const LAYERS = [
     'postgres',
     'doorbell',
     'directory',
+    'memory',
   ],
 ]
 

@@ -112,10 +112,25 @@ export interface ListenOptions {
   readonly onLost: (error: Error) => void
 }
 
-/** Hears the orders to one cluster. */
+/** Hears the orders to one cluster, or the notices to one address. */
 export interface Listener {
   /** Hears no more; answers under way may be lost. */
   stop(): Promise<void>
+}
+
+/** Something for whoever listens at an address. The broker carries the text and never opens it. */
+export interface Notice {
+  readonly to: string
+  readonly body: string
+}
+
+/** At which address notices are heard, and by whom. */
+export interface HearOptions {
+  readonly address: string
+  /** Called with each notice as it comes. Must not throw. */
+  readonly onNotice: (body: string) => void
+  /** Called once when nothing is heard any more: notices may have been missed. */
+  readonly onLost: (error: Error) => void
 }
 
 /** A broker. All methods reject with a {@link BrokerError} that says what was expected, what was got and what to do. */
@@ -157,4 +172,12 @@ export interface Broker {
   /** Resolves when the patience is over or the answers suffice, at once where nobody listens. */
   control(request: ControlRequest): Promise<void>
   onControl(options: ListenOptions): Promise<Listener>
+
+  /**
+   * Sends notices, each to all who listen at its address now; one for nobody is dropped, and so is any while the broker
+   * takes none. Brokers without it leave it to the store to wake whoever waits.
+   */
+  notify?(notices: readonly Notice[]): void
+  /** Hears notices from when it resolves. */
+  hear?(options: HearOptions): Promise<Listener>
 }

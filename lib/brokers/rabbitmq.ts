@@ -8,8 +8,10 @@ import type {
   DeadLetter,
   DeadLetterFate,
   Enqueued,
+  HearOptions,
   Listener,
   ListenOptions,
+  Notice,
 } from './broker.ts'
 import { type Address, parseAddresses } from './rabbitmq-address.ts'
 import { type Held, RabbitmqBus } from './rabbitmq-bus.ts'
@@ -17,6 +19,7 @@ import type { RabbitmqConsumer } from './rabbitmq-consumer.ts'
 import { listDeadLetters, reviewDeadLetters } from './rabbitmq-dead.ts'
 import { RabbitmqLanes } from './rabbitmq-lanes.ts'
 import { type Link, openLink } from './rabbitmq-link.ts'
+import { RabbitmqNotices } from './rabbitmq-notices.ts'
 import { asBrokerError, Publisher, persist } from './rabbitmq-publisher.ts'
 import { checkName, countWaiting, deleteAll, purgeWaiting, routeTo, using } from './rabbitmq-topology.ts'
 
@@ -50,6 +53,7 @@ class RabbitmqBroker implements Broker {
     connect: () => this.#linkInUse(),
     held: (queue) => this.#heldHere(queue),
   })
+  readonly #notices = new RabbitmqNotices(() => this.#linkInUse())
   #publisher: Publisher | undefined
   #producing: Promise<Link> | undefined
   #consuming: Promise<Link> | undefined
@@ -70,7 +74,7 @@ class RabbitmqBroker implements Broker {
     const deadline = performance.now() + this.#patience
     await persist(
       () => this.#producerLink(),
-      () => performance.now() < deadline,
+      () => performance.now() < deadline && this.#publisher !== undefined,
     )
   }
 
@@ -166,6 +170,14 @@ class RabbitmqBroker implements Broker {
   async onControl(options: ListenOptions): Promise<Listener> {
     const listener = await this.#inTime(this.#bus.onControl(options))
     return { stop: () => this.#inTime(listener.stop()) }
+  }
+
+  notify(notices: readonly Notice[]): void {
+    this.#notices.send(notices)
+  }
+
+  hear(options: HearOptions): Promise<Listener> {
+    return this.#inTime(this.#notices.hear(options))
   }
 
   async #disconnect(): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Measures } from '../../machines/protocol.ts'
 import type { DispatcherReport } from '../../machines/pusher.ts'
-import type { Delivery, Package, Receipt, Settlement } from '../brokers/broker.ts'
+import type { Delivery, Notice, Package, Receipt, Settlement } from '../brokers/broker.ts'
 import { type OpenedPackage, sealPackage } from '../package.ts'
 import type { Signer } from '../signing.ts'
 import {
@@ -54,6 +54,8 @@ export interface DispatcherOptions {
   readonly open: (sealed: Package) => OpenedPackage
   /** Hands settlements to the broker. Resolves when they are there; void receipts are no error. */
   readonly settle: (settlements: readonly Settlement[]) => Promise<unknown>
+  /** Hands notices to the broker, for those who wait for a result. */
+  readonly notify: (notices: readonly Notice[]) => void
   readonly report: (event: DispatcherReport) => void
   readonly refused: (reason: string, sealed: Package) => void
 }
@@ -274,6 +276,7 @@ export class Dispatcher {
 
   hearMonitor(message: MonitorToPusher): void {
     if (message.kind === 'hello') this.#greetMonitor(message.unsettled)
+    if (message.kind === 'notices') this.#options.notify(message.notices)
     if (message.kind === 'verdicts') this.#carryOut(message.verdicts)
     if (message.kind === 'unknown') this.#release(message.keys)
     if (message.kind === 'drained') this.#handOn(message.worker)

@@ -1,5 +1,6 @@
 /** The data plane's messages: what pusher, workers and monitor say to each other over their sockets. */
 
+import type { Notice } from '../brokers/broker.ts'
 import type { TaskHeader } from '../package.ts'
 import type { Fate } from '../stores/store.ts'
 
@@ -95,6 +96,8 @@ export type MonitorToWorker = { readonly kind: 'released'; readonly keys: readon
 export type MonitorToPusher =
   | { readonly kind: 'hello'; readonly unsettled: readonly Verdict[] }
   | { readonly kind: 'verdicts'; readonly verdicts: readonly Verdict[] }
+  /** For those who wait for what was saved. */
+  | { readonly kind: 'notices'; readonly notices: readonly Notice[] }
   /** Answers to `lookup`: these runs have no outcome anywhere. */
   | { readonly kind: 'unknown'; readonly keys: readonly RunKey[] }
   /** All that this dead worker was running has its verdict: what it had left may be handed on. */

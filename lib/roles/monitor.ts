@@ -1,7 +1,9 @@
 import { fromCallback, fromPromise } from 'xstate'
 import { monitorMachine, type OutcomesOrder, type OutcomesReport } from '../../machines/monitor.ts'
 import type { Settings } from '../config.ts'
+import { sealNotices } from '../notices.ts'
 import { connectIfThere, type FrameSocket, listen, socketPath } from '../process/socket.ts'
+import { Signer } from '../signing.ts'
 import { createStore, storeOptionsOf } from '../stores/index.ts'
 import type { Retention, Store } from '../stores/store.ts'
 import { encodeError } from '../tasks/failure.ts'
@@ -12,6 +14,7 @@ import type { RoleContext } from './role.ts'
 /** What the monitor's machine is provided with: a store, and the outcomes all its life. */
 export function monitor(role: RoleContext) {
   const { settings, record } = role
+  const signer = new Signer(settings.secretKey)
   let store: Store | undefined
   let report: (event: OutcomesReport) => void = () => {}
 
@@ -26,6 +29,7 @@ export function monitor(role: RoleContext) {
     saveSuccesses: settings.saveLimit >= 0,
     report: (event) => report(event),
     record,
+    sealNotices: (told) => (settings.broker === null ? [] : sealNotices(told, signer)),
     encodeFailure: (message) => encodeError({ name: 'Error', message }),
   })
 

@@ -1,6 +1,9 @@
 import type { OutcomesReport } from '../../machines/monitor.ts'
 import type { Measures, Testament } from '../../machines/protocol.ts'
+import type { Notice } from '../brokers/broker.ts'
 import { OutcomeRefusedError } from '../errors.ts'
+import { Memory } from '../memory.ts'
+import type { Told } from '../notices.ts'
 import type { TaskHeader } from '../package.ts'
 import type { Outcome, Store } from '../stores/store.ts'
 import {
@@ -30,6 +33,8 @@ export interface OutcomesOptions extends Scene, Defaults {
   readonly saveSuccesses: boolean
   readonly report: (event: OutcomesReport) => void
   readonly record: (event: string, fields: Record<string, unknown>) => void
+  /** Words what those who wait are told over the broker; where the store wakes them, nothing. */
+  readonly sealNotices: (saved: readonly Told[]) => readonly Notice[]
 }
 
 interface Case {
@@ -118,8 +123,9 @@ export class Outcomes {
 
   attend(send: (message: MonitorToPusher) => void): void {
     this.#pusher = send
-    const unsettled = [...this.#cases.values()].filter((one) => one.saved).map((one) => one.verdict)
-    send({ kind: 'hello', unsettled })
+    const saved = [...this.#cases.values()].filter((one) => one.saved)
+    send({ kind: 'hello', unsettled: saved.map((one) => one.verdict) })
+    this.#tell(saved)
   }
 
   /** Without a pusher nobody can say what a dead worker had left; its redeliveries will find what is decided. */
@@ -243,11 +249,19 @@ export class Outcomes {
       this.#count(one)
       this.#say(one)
     }
+    this.#tell(batch)
     this.#pusher?.({ kind: 'verdicts', verdicts: batch.map(({ verdict }) => verdict) })
     for (const [worker, keys] of this.#mourned)
       if (keys.every((key) => this.#isSaved(key))) this.#drained(worker)
     this.#pump()
     this.#look()
+  }
+
+  /** Before the verdicts: somebody waits for these, and for those nobody. */
+  #tell(saved: readonly Case[]): void {
+    const told = saved.filter((one) => this.#isKept(one)).map((one) => toTold(one, this.#options.queue))
+    const notices = told.length > 0 ? this.#options.sealNotices(told) : []
+    if (notices.length > 0) this.#pusher?.({ kind: 'notices', notices })
   }
 
   #isSaved(key: RunKey): boolean {
@@ -411,35 +425,6 @@ export class Outcomes {
   }
 }
 
-/**
- * Remembers at least the last `least` entries, in two generations. Deleting the oldest entry of one map each time costs
- * more than all else that is done to an outcome: its `keys().next()` walks over the holes of those deleted before.
- */
-class Memory<K, V> {
-  readonly #least: number
-  #young = new Map<K, V>()
-  #old = new Map<K, V>()
-
-  constructor(least: number) {
-    this.#least = least
-  }
-
-  get(key: K): V | undefined {
-    return this.#young.get(key) ?? this.#old.get(key)
-  }
-
-  has(key: K): boolean {
-    return this.#young.has(key) || this.#old.has(key)
-  }
-
-  set(key: K, value: V): void {
-    this.#young.set(key, value)
-    if (this.#young.size < this.#least) return
-    this.#old = this.#young
-    this.#young = new Map()
-  }
-}
-
 function toOutcome({ ended, verdict }: Case, cluster: string): Outcome {
   const { id: taskId, run, attempt, name, func, group, enqueuedAt } = ended.header
   const { args, success, result, startedAt, stoppedAt } = ended
@@ -447,4 +432,8 @@ function toOutcome({ ended, verdict }: Case, cluster: string): Outcome {
     ...{ taskId, run, attempt, name, func, ...(group !== undefined && { group }), cluster, args },
     ...{ success, result, fate: verdict.fate as Outcome['fate'], enqueuedAt, startedAt, stoppedAt },
   }
+}
+
+function toTold(one: Case, cluster: string): Told {
+  return { outcome: toOutcome(one, cluster), replyTo: one.ended.header.replyTo }
 }

@@ -32,6 +32,7 @@ export function pusher(role: RoleContext) {
     signer,
     open: (sealed) => openPackage(sealed, settings.name, signer),
     settle: (settlements: readonly Settlement[]) => intake.settle(settlements),
+    notify: (notices) => broker?.notify?.(notices),
     report: (event) => report(event),
     refused: (reason) => record('package.refused', { reason }),
   })

@@ -1,10 +1,12 @@
 /**
- * Looks for outcomes, and waits for them without polling: the store wakes whoever watches it. All who wait share one
- * watcher, one slow look, and queries.
+ * Looks for outcomes, and waits for them without polling: they come over the broker, or the store wakes whoever watches
+ * it. All who wait share one watcher, one slow look, and queries.
  */
 import { type Connection, Lazy, LONGEST_TIMER, type Pending } from '../connection.ts'
 import { ResultTimeoutError } from '../errors.ts'
+import type { Tidings } from '../notices.ts'
 import type { GroupCounts, SavedOutcome, Store } from '../stores/store.ts'
+import { News, type NewsOptions } from './news.ts'
 
 export interface OutcomeOptions {
   /** Milliseconds to wait; 0, the default: look once. Infinity: as long as it takes. */
@@ -13,19 +15,38 @@ export interface OutcomeOptions {
   readonly final?: boolean
 }
 
+export interface OutcomesOptions {
+  readonly store: Connection<Store>
+  readonly pending: Pending
+  /** What it takes to hear of outcomes over the broker; undefined where the store wakes whoever waits. */
+  readonly listening: () => Promise<Pick<NewsOptions, 'broker' | 'signer'> | undefined>
+}
+
 /** Looks for outcomes of tasks by id or name, and for those of groups. */
 export class Outcomes {
   readonly #store: Connection<Store>
   readonly #pending: Pending
-  readonly #watcher: Lazy<{ stop(): Promise<void> }>
+  readonly #watcher: Lazy<Watcher>
   readonly #waiters = new Map<Key, Set<Waiter>>()
   #looking: NodeJS.Timeout | undefined
   #round: Round | undefined
+  #news: News | undefined
+  #waitedAt = Number.NEGATIVE_INFINITY
+  #rounds = 0
 
-  constructor(store: Connection<Store>, pending: Pending) {
+  constructor({ store, pending, listening }: OutcomesOptions) {
     this.#store = store
     this.#pending = pending
-    this.#watcher = new Lazy(() => store.use((port) => port.watch((ids) => this.#wake(ids))))
+    this.#watcher = new Lazy(async () => {
+      const options = await listening()
+      return options ? this.#listen(options) : store.use((port) => port.watch((ids) => this.#wake(ids)))
+    })
+  }
+
+  /** Where the outcomes of a task are to be sent that is about to be enqueued: to us while somebody here waits for such. */
+  replyTo(taskId: string): string | undefined {
+    const isWaiting = this.#waiters.size > 0 || performance.now() - this.#waitedAt < EAGER
+    return isWaiting ? this.#news?.addressFor(taskId) : undefined
   }
 
   /** The outcome of a task; undefined when there was none in time. */
@@ -48,7 +69,17 @@ export class Outcomes {
 
   async unwatch(): Promise<void> {
     const watcher = await this.#watcher.take()
+    this.#news = undefined
     await watcher?.stop()
+  }
+
+  #listen(options: Pick<NewsOptions, 'broker' | 'signer'>): Watcher {
+    this.#news = new News({
+      ...options,
+      onTidings: (tidings) => this.#hear(tidings),
+      onGap: () => this.#recheck(this.#waiters.keys()),
+    })
+    return this.#news
   }
 
   async #get<F extends Found>(key: Key, wait: number, isIt: (found: F) => boolean): Promise<F | undefined> {
@@ -76,16 +107,34 @@ export class Outcomes {
   #join(key: Key, waiter: Waiter): void {
     const waiters = this.#waiters.get(key) ?? new Set()
     this.#waiters.set(key, waiters.add(waiter))
-    this.#looking ??= setInterval(() => this.#recheck(this.#waiters.keys()), LOOK_INTERVAL)
+    this.#waitedAt = performance.now()
+    this.#looking ??= setInterval(() => this.#lookAgain(), LOOK_INTERVAL)
   }
 
   #leave(key: Key, waiter: Waiter): void {
     const waiters = this.#waiters.get(key)
     waiters?.delete(waiter)
     if (waiters?.size === 0) this.#waiters.delete(key)
+    this.#waitedAt = performance.now()
     if (this.#waiters.size > 0) return
     clearInterval(this.#looking)
     this.#looking = undefined
+    this.#news?.tidy([])
+  }
+
+  /** Whoever the broker tells need hardly look. */
+  #lookAgain(): void {
+    const keys = [...this.#waiters.keys()]
+    this.#news?.tidy(keys)
+    this.#rounds += 1
+    const isSlow = this.#rounds % SLOW_ROUND === 0
+    this.#recheck(isSlow ? keys : keys.filter((key) => !this.#news?.hears(key)))
+  }
+
+  #hear({ outcomes, ids, groups }: Tidings): void {
+    for (const outcome of outcomes) this.#serve(outcome.taskId, outcome)
+    this.#recheck([...ids, ...groups.map(groupKey)].filter((key) => this.#waiters.has(key)))
+    if (ids.length > 0) this.#recheck([...this.#waiters.keys()].filter((key) => !isId(key) && !isGroup(key)))
   }
 
   /** A wake-up names ids, so one for which somebody waits by name or group may be among them. */
@@ -105,10 +154,14 @@ export class Outcomes {
   /** Watches before it looks: what is saved in between is then seen twice rather than never. */
   async #answer(key: Key): Promise<void> {
     await this.#watcher.get()
+    this.#news?.attend(key)
     const found = await this.#look(key)
     this.#note(key, undefined)
-    for (const { answers, resolve } of this.#waiters.get(key) ?? [])
-      if (found && answers(found)) resolve(found)
+    if (found) this.#serve(key, found)
+  }
+
+  #serve(key: Key, found: Found): void {
+    for (const { answers, resolve } of this.#waiters.get(key) ?? []) if (answers(found)) resolve(found)
   }
 
   #note(key: Key, failure: unknown): void {
@@ -148,6 +201,11 @@ interface Waiter {
   failure?: unknown
 }
 
+/** What makes it unnecessary to look again and again. */
+interface Watcher {
+  stop(): void | Promise<void>
+}
+
 /** All looks of one turn of the event loop: one query. */
 interface Round {
   readonly keys: Set<Key>
@@ -156,6 +214,10 @@ interface Round {
 
 /** A wake-up can be lost with the process that should have sent it, so whoever waits also looks this often. */
 const LOOK_INTERVAL = 1_000
+/** Of so many looks only one is for what is heard of over the broker. */
+const SLOW_ROUND = 5
+/** Milliseconds after a wait in which outcomes are still sent to us. */
+const EAGER = 10_000
 
 /** Lets all that is ready to run go first. */
 function endOfTurn(): Promise<void> {

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import type { Delivery, Settlement } from '../../lib/brokers/broker.ts'
+import type { Delivery, Notice, Settlement } from '../../lib/brokers/broker.ts'
 import { openPackage, sealPackage, type TaskHeader } from '../../lib/package.ts'
 import { Dispatcher } from '../../lib/roles/dispatcher.ts'
 import { type PusherToMonitor, type PusherToWorker, runKey } from '../../lib/roles/frames.ts'
@@ -29,6 +29,7 @@ function desk({
   const reports: string[] = []
   const refused: string[] = []
   const toMonitor: PusherToMonitor[] = []
+  const notified: Notice[] = []
   const dispatcher = new Dispatcher({
     queue: 'q',
     concurrency,
@@ -36,6 +37,7 @@ function desk({
     signer,
     open: (sealed) => openPackage(sealed, 'q', signer),
     settle,
+    notify: (notices) => void notified.push(...notices),
     report: ({ type }) => void reports.push(type),
     refused: (reason) => void refused.push(reason),
   })
@@ -51,7 +53,7 @@ function desk({
     })
     return got
   }
-  return { dispatcher, settled, reports, refused, toMonitor, monitor, worker }
+  return { dispatcher, settled, notified, reports, refused, toMonitor, monitor, worker }
 }
 
 const key = ({ id, run }: TaskHeader) => runKey(id, run)
@@ -293,5 +295,13 @@ describe('the dispatcher', () => {
     dispatcher.take([deliver(urgent)])
     dispatcher.hearMonitor({ kind: 'verdicts', verdicts: [{ key: key(urgent), fate: 'retry' }] })
     expect(settled[0]).to.have.nested.property('package.priority', 'high')
+  })
+
+  it('hands notices on to the broker', () => {
+    const { dispatcher, notified, monitor } = desk()
+    monitor()
+    const notices = [{ to: 'here', body: 'done' }]
+    dispatcher.hearMonitor({ kind: 'notices', notices })
+    expect(notified).to.deep.equal(notices)
   })
 })

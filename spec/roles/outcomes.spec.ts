@@ -49,6 +49,8 @@ function desk({ decisions = [] as Decision[], saveSuccesses = true } = {}) {
     saveSuccesses,
     report: (event) => void reports.push(event as never),
     record: (event) => void events.push(event),
+    sealNotices: (told) =>
+      told.flatMap(({ outcome, replyTo }) => (replyTo ? [{ to: replyTo, body: outcome.taskId }] : [])),
     encodeFailure: (message) => JSON.stringify({ name: 'Error', message }),
   })
   outcomes.attend((message) => void toPusher.push(message))
@@ -368,5 +370,20 @@ describe('the monitor’s outcomes', () => {
     expect(finished()).to.equal(false)
     outcomes.farewell('w1')
     expect(finished()).to.equal(true)
+  })
+
+  it('tells those who wait, before it lets the pusher settle, and again when it has another pusher', async () => {
+    const { outcomes, toPusher } = desk()
+    const [awaited, unsaved] = [ended({}, { replyTo: 'here' }), ended({}, { replyTo: 'here', save: false })]
+    outcomes.hear('w1', [awaited, unsaved])
+    await settle()
+    const notices = { kind: 'notices', notices: [{ to: 'here', body: awaited.header.id }] }
+    expect(toPusher.slice(1).map(({ kind }) => kind)).to.deep.equal(['notices', 'verdicts'])
+    expect(toPusher[1]).to.deep.equal(notices)
+
+    const again: MonitorToPusher[] = []
+    outcomes.unattend()
+    outcomes.attend((message) => void again.push(message))
+    expect(again[1]).to.deep.equal(notices)
   })
 })
