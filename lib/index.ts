@@ -25,6 +25,14 @@ export { fromProcess } from './process/fork.ts'
 export { serveProcess } from './process/serve.ts'
 export { type ClusterStatus, type CurrentTask, type ProcessStat, Stat, type StatOptions } from './stat.ts'
 export type {
+  Agenda,
+  Claim,
+  DueSchedule,
+  ScheduledTask,
+  ScheduleRecord,
+  Schedules,
+} from './stores/schedules.ts'
+export type {
   Decision,
   Fate,
   GroupCounts,
@@ -60,3 +68,16 @@ export {
   type WaitOptions,
 } from './tasks/results.ts'
 export type { CurrentRun } from './tasks/runs.ts'
+export {
+  type Misfire,
+  type Overlap,
+  Schedule,
+  type ScheduleLookup,
+  type ScheduleOptions,
+  type ScheduleParameters,
+  type ScheduleSettings,
+  type ScheduleState,
+  type ScheduleType,
+  schedule,
+  type TaskOptions,
+} from './tasks/schedule.ts'

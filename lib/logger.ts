@@ -41,6 +41,11 @@ export interface TaskFields {
   readonly attempt?: number
 }
 
+/** A schedule, by its name. */
+interface ScheduleFields {
+  readonly schedule: string
+}
+
 /** What became of the broker or the store, and who noticed. */
 interface ServiceFields {
   readonly process?: string
@@ -81,6 +86,14 @@ export interface Records {
   'task.expired': TaskFields
   'task.cancelled': TaskFields
   'package.refused': { readonly reason: string }
+  /** A slot became a task. */
+  'schedule.met': Speaker &
+    ScheduleFields & { readonly taskId: string; readonly task: string; readonly func: string }
+  'schedule.failed': Speaker & ScheduleFields & { readonly reason: string }
+  /** Slots were let go of: the task before was not over, or they were missed. */
+  'schedule.skipped': Speaker & ScheduleFields & { readonly slots: number }
+  /** Whoever made this task left it: it may be with the broker twice. */
+  'schedule.republished': Speaker & ScheduleFields & { readonly taskId: string }
   'broker.lost': ServiceFields
   'broker.connected': ServiceFields
   'store.lost': ServiceFields
@@ -186,6 +199,24 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
   'task.expired': { level: 'warn', words: (fields) => `Expired ${quoted(fields)}` },
   'task.cancelled': { level: 'info', words: (fields) => `Cancelled ${quoted(fields)}` },
   'package.refused': { level: 'error', words: ({ reason }) => `Failed to push task to queue - ${reason}` },
+  'schedule.met': {
+    level: 'info',
+    words: ({ process, task, schedule }) => `${process} created task ${task} from schedule [${schedule}]`,
+  },
+  'schedule.failed': {
+    level: 'error',
+    words: ({ process, schedule, reason }) =>
+      `${process} failed to create a task from schedule [${schedule}]${because(reason)}`,
+  },
+  'schedule.skipped': {
+    level: 'info',
+    words: ({ process, schedule, slots }) => `${process} skipped ${slots} of schedule [${schedule}]`,
+  },
+  'schedule.republished': {
+    level: 'warn',
+    words: ({ process, schedule, taskId }) =>
+      `${process} published task ${taskId} of schedule [${schedule}] once more: whoever made it has left it`,
+  },
   'broker.lost': {
     level: 'error',
     words: ({ process, reason }) => `${by(process)}lost the broker${because(reason)}`,

@@ -1,4 +1,4 @@
-import { randomBytes, randomFillSync, randomInt, randomUUID } from 'node:crypto'
+import { createHash, randomBytes, randomFillSync, randomInt, randomUUID } from 'node:crypto'
 
 /**
  * A maker of task ids: UUID v7 as 32 hex digits, so that ids sort by the time they were made. The package behind it is
@@ -21,6 +21,18 @@ export async function loadIds(): Promise<() => string> {
     used += 16
     return v7({ random: random.subarray(used - 16, used), msecs, seq }).replaceAll('-', '')
   }
+}
+
+/**
+ * The id of a task that several may make of the same cause: it is the same for all of them, and looks like every other.
+ * @param at milliseconds since the epoch, by which it sorts among ids
+ */
+export function derivedId(at: number, ...cause: readonly (string | number)[]): string {
+  const time = Math.max(0, at).toString(16).padStart(12, '0')
+  const hash = createHash('sha256')
+    .update(JSON.stringify([at, ...cause]))
+    .digest('hex')
+  return `${time}7${hash.slice(0, 3)}8${hash.slice(3, 18)}`
 }
 
 /**

@@ -1,39 +1,129 @@
-import { emit, setup } from 'xstate'
+import { assign, emit, fromCallback, sendTo, setup, spawnChild } from 'xstate'
 import type { OrphanedReport, ReadyReport, SchedulerOrder } from './protocol.ts'
+import { reconnectDelay } from './pusher.ts'
 
-export type SchedulerEvent = SchedulerOrder | OrphanedReport
+export interface SchedulerContext {
+  /** Milliseconds until there is something to do, as far as was known at the last look. */
+  readonly wait: number
+  /** How often in a row broker or store could not be used. */
+  readonly attempts: number
+}
 
-/** Turns due schedules into tasks; without schedules it waits. Provide the action `announce`. */
+/** Orders to the timetable, which knows the schedules and turns those that are due into tasks. */
+export type TimetableOrder =
+  /** Do all that is due, and answer `timetable.looked` or `timetable.failed`. */
+  { readonly type: 'timetable.look' }
+
+export type TimetableReport =
+  /** `wait`: milliseconds until it should look again. */
+  | { readonly type: 'timetable.looked'; readonly wait: number }
+  /** The store or the broker could not be used; what was not done is still to do. */
+  | { readonly type: 'timetable.failed'; readonly service: 'broker' | 'store'; readonly reason: string }
+  /** Somebody has changed a schedule. */
+  | { readonly type: 'timetable.changed' }
+
+export type SchedulerEvent = SchedulerOrder | TimetableReport | OrphanedReport
+
+/** What ends it, wherever nothing is under way. */
+const LEAVING = { 'scheduler.stop': '#scheduler.stopped', 'process.orphaned': '#scheduler.stopped' } as const
+
+/** What ends it while a look is under way. */
+const FINISHING = {
+  'scheduler.stop': '#scheduler.stopping',
+  'process.orphaned': '#scheduler.stopping',
+} as const
+
+/** What a failed look brings. */
+const FAILED = {
+  target: '#scheduler.running.reconnecting',
+  actions: [
+    'countAttempt' as const,
+    {
+      type: 'announce' as const,
+      params: ({ event }: { event: { service: 'broker' | 'store'; reason: string } }) => ({
+        event: `${event.service}.lost`,
+        reason: event.reason,
+      }),
+    },
+  ],
+}
+
+/** Turns due schedules into tasks. Provide `timetable` and the action `announce`. */
 export const schedulerMachine = setup({
   types: {} as {
+    context: SchedulerContext
     events: SchedulerEvent
     emitted: ReadyReport
-    tags: 'running'
+    tags: 'running' | 'stopping'
+  },
+  actors: {
+    timetable: fromCallback<TimetableOrder>(() => {}),
   },
   actions: {
     /** Says what happened to whoever reads the log. */
-    announce: (_, _params: { event: string }) => {},
+    announce: (_, _params: { event: string; reason?: string }) => {},
     reportReady: emit({ type: 'process.ready' } as const),
+    look: sendTo('timetable', { type: 'timetable.look' } satisfies TimetableOrder),
+    noteWait: assign({ wait: ({ event }) => (event as { wait: number }).wait }),
+    countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
+    forgetAttempts: assign({ attempts: () => 0 }),
+  },
+  delays: {
+    WAIT: ({ context }) => context.wait,
+    RECONNECT: ({ context }) => reconnectDelay(context.attempts),
   },
 }).createMachine({
   id: 'scheduler',
   description: 'Turns due schedules into tasks',
   options: { maxIterations: 1000 },
+  context: () => ({ wait: 0, attempts: 0 }),
   initial: 'starting',
   states: {
     starting: {
       description: 'Getting ready',
+      entry: spawnChild('timetable', { id: 'timetable' }),
       always: 'running',
     },
     running: {
-      description: 'Waiting for the next due schedule',
+      description: 'Meeting each schedule when it is due',
       tags: 'running',
       entry: [{ type: 'announce', params: { event: 'scheduler.ready' } }, 'reportReady'],
-      on: { 'scheduler.stop': 'stopping', 'process.orphaned': 'stopping' },
+      initial: 'looking',
+      states: {
+        looking: {
+          description: 'Making the tasks of what is due',
+          entry: 'look',
+          on: {
+            ...FINISHING,
+            'timetable.looked': { target: 'waiting', actions: ['noteWait', 'forgetAttempts'] },
+            'timetable.failed': FAILED,
+            'timetable.changed': 'outdated',
+          },
+        },
+        outdated: {
+          description: 'The same, and something has changed since it looked',
+          on: {
+            ...FINISHING,
+            'timetable.looked': { target: 'looking', actions: 'forgetAttempts' },
+            'timetable.failed': FAILED,
+          },
+        },
+        waiting: {
+          description: 'Waiting for the next due schedule, or for a change',
+          on: { ...LEAVING, 'timetable.changed': 'looking' },
+          after: { WAIT: 'looking' },
+        },
+        reconnecting: {
+          description: 'Store or broker are away; what is due is late, and not lost',
+          on: LEAVING,
+          after: { RECONNECT: 'looking' },
+        },
+      },
     },
     stopping: {
-      description: 'Nothing is under way that could not be left',
-      always: 'stopped',
+      description: 'Finishing what is under way: a task that is made should be with the broker',
+      tags: 'stopping',
+      on: { 'timetable.looked': 'stopped', 'timetable.failed': 'stopped' },
     },
     stopped: {
       description: 'Leaves',

@@ -70,6 +70,25 @@ describe('log records', () => {
       recordOf('task.interrupted', TASK),
     ],
     ['ERROR Failed to push task to queue - forged', recordOf('package.refused', { reason: 'forged' })],
+    [
+      `INFO ${P} created task snake-fifteen-hydrogen-april from schedule [nightly]`,
+      recordOf('schedule.met', {
+        ...{ process: P, schedule: 'nightly', taskId: TASK.taskId },
+        ...{ task: TASK.task, func: TASK.func },
+      }),
+    ],
+    [
+      `ERROR ${P} failed to create a task from schedule [nightly] - no pattern`,
+      recordOf('schedule.failed', { process: P, schedule: 'nightly', reason: 'no pattern' }),
+    ],
+    [
+      `INFO ${P} skipped 2 of schedule [nightly]`,
+      recordOf('schedule.skipped', { process: P, schedule: 'nightly', slots: 2 }),
+    ],
+    [
+      `WARNING ${P} published task 7 of schedule [nightly] once more: whoever made it has left it`,
+      recordOf('schedule.republished', { process: P, schedule: 'nightly', taskId: '7' }),
+    ],
     [`ERROR ${P} lost the broker - gone`, recordOf('broker.lost', { process: P, reason: 'gone' })],
     ['ERROR lost the store', recordOf('store.lost', {})],
     [`INFO recycled worker ${P}`, recordOf('worker.recycled', { process: P })],

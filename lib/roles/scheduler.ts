@@ -1,9 +1,41 @@
-import { schedulerMachine } from '../../machines/scheduler.ts'
+import { fromCallback } from 'xstate'
+import { schedulerMachine, type TimetableOrder, type TimetableReport } from '../../machines/scheduler.ts'
+import { Client } from '../client.ts'
+import { BrokerError, toErrorRecord } from '../errors.ts'
 import type { RoleContext } from './role.ts'
+import { Timetable } from './timetable.ts'
 
-/** What the scheduler's machine is provided with. */
-export function scheduler({ name, record }: RoleContext) {
+/** What the scheduler's machine is provided with: the schedules of its queue, over a client of its own. */
+export function scheduler({ name, settings, record, measure }: RoleContext) {
   return schedulerMachine.provide({
-    actions: { announce: (_, { event }) => record(event, { process: name, pid: process.pid }) },
+    actions: {
+      announce: (_, { event, ...fields }) => record(event, { process: name, pid: process.pid, ...fields }),
+    },
+    actors: {
+      timetable: fromCallback<TimetableOrder>(({ sendBack, receive }) => {
+        const client = Client.of(settings)
+        const timetable = new Timetable({
+          ...{ client, queue: settings.name },
+          record: (event, fields) => record(event, { process: name, ...fields }),
+          onChange: () => sendBack({ type: 'timetable.changed' } satisfies TimetableReport),
+        })
+        const stir = measure(() => ({ counters: timetable.counters }))
+        const tell = (report: TimetableReport) => {
+          stir()
+          sendBack(report)
+        }
+        receive(() => void look(timetable).then(tell))
+        return () => void client.close()
+      }),
+    },
   })
+}
+
+async function look(timetable: Timetable): Promise<TimetableReport> {
+  try {
+    return { type: 'timetable.looked', wait: await timetable.look() }
+  } catch (error) {
+    const service = error instanceof BrokerError ? 'broker' : 'store'
+    return { type: 'timetable.failed', service, reason: toErrorRecord(error).message }
+  }
 }

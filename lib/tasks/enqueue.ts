@@ -126,7 +126,7 @@ export async function queueSize({
 }
 
 /** What a header says before its task has an id and a name. */
-type Choices = Omit<TaskHeader, 'id' | 'name'>
+export type Choices = Omit<TaskHeader, 'id' | 'name'>
 
 /** Kept, because looking up a package that is loaded costs as much as signing. */
 let ids: ReturnType<typeof loadIds> | undefined
@@ -150,14 +150,22 @@ async function enqueueAll(
   return (await Promise.all(submissions)).map(({ header }) => new Task(client, header))
 }
 
-function calledTask(task: unknown): TaskDefinition {
+/**
+ * What is said of a task that is called by its function or its name.
+ * @throws {ConfigError} when it is none
+ */
+export function calledTask(task: unknown): TaskDefinition {
   if (typeof task === 'string') return { name: checkName('The name of a task', task) }
   const definition = definitionOf(task)
   if (definition !== undefined) return definition
   throw typeof task === 'function' ? plainFunction(task.name || 'task') : noTask(task)
 }
 
-function choicesOf(definition: TaskDefinition, options: EnqueueOptions): Choices {
+/**
+ * What the header of a task says by its definition and by options.
+ * @throws {ConfigError} when an option is wrong
+ */
+export function choicesOf(definition: TaskDefinition, options: EnqueueOptions): Choices {
   const { name: func, retryIf: _retryIf, ...own } = definition
   const owner = `asyncTask("${func}")`
   refuseUnknown(options, owner)
@@ -237,7 +245,11 @@ function noTask(task: unknown): ConfigError {
   )
 }
 
-function checkArgs(args: unknown): readonly unknown[] {
+/**
+ * Lets a list of arguments pass.
+ * @throws {ConfigError} for everything else
+ */
+export function checkArgs(args: unknown): readonly unknown[] {
   if (Array.isArray(args)) return args
   throw new ConfigError(`The arguments of a task must be a list, got ${show(args)}; write [${show(args)}].`)
 }

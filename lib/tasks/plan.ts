@@ -1,6 +1,7 @@
 /** What a schedule has in mind, and what follows from it at a given time: decisions without a clock. */
+import { ScheduleError } from '../errors.ts'
 import type { TaskHeader } from '../package.ts'
-import { passedOver, type Rhythm, type Slot, type Timing } from './rhythm.ts'
+import { passedOver, type Rhythm, SCHEDULE_TYPES, type Slot, type Timing } from './rhythm.ts'
 
 /** What becomes of a slot whose schedule's former task is not over: it runs beside it, is left out, or waits for it. */
 export type Overlap = 'allow' | 'skip' | 'queue'
@@ -81,6 +82,32 @@ export function isSpent({ type, next, repeats }: Plan): boolean {
 export function resumed(plan: Plan, rhythm: Rhythm, now: number): Plan {
   const passed = passedOver(rhythm, plan.next, now, 1)
   return { ...plan, isPaused: false, next: passed.next ?? plan.next }
+}
+
+/**
+ * A plan as it was kept.
+ * @throws {ScheduleError} when it is none, such as one that was changed by hand
+ */
+export function parsePlan(text: string): Plan {
+  const plan = parsed(text) as Partial<Plan> | undefined
+  const isPlan =
+    SCHEDULE_TYPES.some((type) => type === plan?.type) &&
+    typeof plan?.header?.func === 'string' &&
+    typeof plan.args === 'string' &&
+    (plan.next === null || Number.isFinite(plan.next?.at))
+  if (isPlan) return plan as Plan
+  throw new ScheduleError(
+    'What is kept of it cannot be read: it was changed by hand, or by another version. Remove it, and make it anew.',
+  )
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    // Not JSON is one way of being no plan; the caller says so.
+    return undefined
+  }
 }
 
 function notMissed({ misfire }: Plan, slots: readonly Slot[], now: number): readonly Slot[] {

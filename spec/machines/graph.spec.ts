@@ -114,7 +114,12 @@ const subjects: readonly Subject[] = [
   {
     machine: schedulerMachine,
     stops: ['scheduler.stop', 'process.orphaned'],
-    passing: ['scheduler.starting', 'scheduler.stopping'],
+    passing: ['scheduler.starting'],
+    payloads: {
+      'timetable.looked': [{ wait: 1 }],
+      'timetable.failed': [{ service: 'store', reason: 'gone' }],
+    },
+    decides: ({ attempts }: { attempts: number }) => attempts > 0,
   },
 ]
 
