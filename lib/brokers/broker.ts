@@ -26,8 +26,8 @@ export interface Delivery extends Package {
 
 /** What becomes of a delivery. */
 export type Settlement =
-  /** Done with; forget it. */
-  | { readonly type: 'ack'; readonly receipt: Receipt }
+  /** Done with; forget it. What follows from it is enqueued before. */
+  | { readonly type: 'ack'; readonly receipt: Receipt; readonly follow?: readonly Enqueued[] }
   /** Replace it by `package`, handed out no sooner than `delay` milliseconds from now. */
   | {
       readonly type: 'retry'
@@ -38,12 +38,13 @@ export type Settlement =
     }
   /** Hand it out again, now, to anyone. */
   | { readonly type: 'requeue'; readonly receipt: Receipt }
-  /** Move it (as `package`) to the dead letters, where a person looks at it. */
+  /** Move it (as `package`) to the dead letters, where a person looks at it. What follows from it is enqueued before. */
   | {
       readonly type: 'deadLetter'
       readonly receipt: Receipt
       readonly package: Package
       readonly reason: string
+      readonly follow?: readonly Enqueued[]
     }
 
 /** From which queue deliveries are taken, how many at a time, and who hears of them. */
@@ -65,6 +66,7 @@ export interface Consumer {
    * Carries out settlements, in order, all in one go where the broker can.
    * Resolves when they are in the broker's hands, with the number of void receipts
    * (the delivery was no longer ours, so nothing was done). Rejects with a BrokerError when the broker is lost.
+   * What follows from a delivery is in the broker's keeping before that is gone: whoever dies in between leaves both.
    */
   settle(settlements: readonly Settlement[]): Promise<{ readonly void: number }>
   /** Looks whether it still gets what waits, and is lost when it does not. For brokers that can lose a consumer unnoticed. */

@@ -3,7 +3,7 @@ import type { Channel, ConsumeMessage, Message } from 'amqplib'
 import { BrokerError } from '../errors.ts'
 import type { ConsumeOptions, Consumer, Delivery, Priority, Settlement } from './broker.ts'
 import type { Link } from './rabbitmq-link.ts'
-import { asBrokerError, HEADERS, type Letter } from './rabbitmq-publisher.ts'
+import { asBrokerError, HEADERS, type Letter, letterOf } from './rabbitmq-publisher.ts'
 import { declareAll, routeTo, routeToDead, using, workQueue } from './rabbitmq-topology.ts'
 
 /** What a consumer needs of its broker. */
@@ -12,7 +12,7 @@ export interface ConsumerParts {
   /** Of what priority its deliveries are; `normal` when absent. */
   readonly priority?: Priority
   /** Publishes over the connection of the producers: this one must stay readable when the server blocks those. */
-  readonly publish: (letter: Letter) => Promise<void>
+  readonly publish: (letters: readonly Letter[]) => Promise<void>
   /** The consumer takes deliveries. */
   readonly opened: (consumer: RabbitmqConsumer) => void
   /** The consumer is done with, or lost. */
@@ -122,9 +122,9 @@ export class RabbitmqConsumer implements Consumer {
     const copied: Promise<void>[] = []
     for (const settlement of redeemed) {
       const held = settlement.receipt as Held
-      if (settlement.type === 'ack') held.state = 'acknowledging'
-      else if (settlement.type === 'requeue') this.#putBack(held)
-      else copied.push(this.#replace(held, this.#copyOf(settlement)))
+      if (settlement.type === 'requeue') this.#putBack(held)
+      else if (settlement.type === 'ack' && !settlement.follow) held.state = 'acknowledging'
+      else copied.push(this.#replace(held, this.#lettersOf(settlement)))
     }
     this.#acknowledge(redeemed)
     if (copied.length > 0) await this.#acknowledgeCopied(redeemed, copied)
@@ -262,10 +262,16 @@ export class RabbitmqConsumer implements Consumer {
     this.#unsettled--
   }
 
-  /** The copy first: what is lost in between is there twice, not gone. */
-  async #replace(held: Held, copy: Letter): Promise<void> {
-    await this.#parts.publish(copy)
+  /** The copy and what follows first: what is lost in between is there twice, not gone. */
+  async #replace(held: Held, letters: readonly Letter[]): Promise<void> {
+    await this.#parts.publish(letters)
     held.state = 'acknowledging'
+  }
+
+  #lettersOf(settlement: Exclude<Settlement, { type: 'requeue' }>): Letter[] {
+    const follow = settlement.type === 'retry' ? [] : (settlement.follow ?? [])
+    const copy = settlement.type === 'ack' ? [] : [this.#copyOf(settlement)]
+    return [...follow.map(letterOf), ...copy]
   }
 
   #copyOf(settlement: Extract<Settlement, { type: 'retry' | 'deadLetter' }>): Letter {

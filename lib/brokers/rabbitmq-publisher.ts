@@ -6,9 +6,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConfirmChannel, Message } from 'amqplib'
 import { BrokerError } from '../errors.ts'
-import type { Package } from './broker.ts'
+import type { Enqueued, Package } from './broker.ts'
 import type { Link } from './rabbitmq-link.ts'
-import { declareAll, type Route } from './rabbitmq-topology.ts'
+import { declareAll, type Route, routeTo } from './rabbitmq-topology.ts'
 
 /** A package and the way that it goes. */
 export interface Letter {
@@ -16,6 +16,11 @@ export interface Letter {
   readonly package: Package
   readonly route: Route
   readonly headers?: Readonly<Record<string, string | number>>
+}
+
+/** A package on its way to its queue. */
+export function letterOf({ queue, package: sealed, delay }: Enqueued): Letter {
+  return { queue, package: sealed, route: routeTo(queue, sealed.priority, delay) }
 }
 
 export interface PublisherOptions {

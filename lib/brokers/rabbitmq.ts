@@ -20,7 +20,7 @@ import { listDeadLetters, reviewDeadLetters } from './rabbitmq-dead.ts'
 import { RabbitmqLanes } from './rabbitmq-lanes.ts'
 import { type Link, openLink } from './rabbitmq-link.ts'
 import { RabbitmqNotices } from './rabbitmq-notices.ts'
-import { asBrokerError, Publisher, persist } from './rabbitmq-publisher.ts'
+import { asBrokerError, letterOf, Publisher, persist } from './rabbitmq-publisher.ts'
 import { checkName, countWaiting, deleteAll, purgeWaiting, routeTo, using } from './rabbitmq-topology.ts'
 
 export interface RabbitmqBrokerOptions {
@@ -97,11 +97,8 @@ class RabbitmqBroker implements Broker {
 
   /** Unlike the port says, RabbitMQ cannot take all or none: where this rejects, some may be kept. */
   async enqueue(batch: readonly Enqueued[]): Promise<void> {
-    const letters = batch.map(({ queue, package: sealed, delay }) => {
-      checkName(queue)
-      return { queue, package: sealed, route: routeTo(queue, sealed.priority, delay) }
-    })
-    await this.#openPublisher().publish(letters)
+    for (const { queue } of batch) checkName(queue)
+    await this.#openPublisher().publish(batch.map(letterOf))
   }
 
   async consume(options: ConsumeOptions): Promise<Consumer> {
@@ -113,7 +110,7 @@ class RabbitmqBroker implements Broker {
       await this.#bus.answerFor(options.queue)
       return await RabbitmqLanes.open(options, {
         link,
-        publish: (letter) => publisher.publish([letter]),
+        publish: (letters) => publisher.publish(letters),
         opened: (one) => this.#consumers.add(one),
         gone: (one) => this.#consumers.delete(one),
       })

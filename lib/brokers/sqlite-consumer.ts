@@ -6,7 +6,14 @@ import { BrokerError } from '../errors.ts'
 import type { SqliteFile } from '../sqlite.ts'
 import type { ConsumeOptions, Consumer, Delivery, Priority, Settlement } from './broker.ts'
 import type { Bells } from './sqlite-bells.ts'
-import type { ClaimedRow, Holder, Lease, QueueTables, Redeemed } from './sqlite-tables.ts'
+import {
+  type ClaimedRow,
+  followOf,
+  type Holder,
+  type Lease,
+  type QueueTables,
+  type Redeemed,
+} from './sqlite-tables.ts'
 
 /** Messages that one transaction claims or purges at most, so that none holds up the event loop for long. */
 export const BATCH = 500
@@ -218,7 +225,7 @@ export class SqliteConsumer implements Consumer {
     this.look()
     try {
       const lapsed = await writing
-      if (redeemed.some(({ settlement }) => PUTS_BACK.has(settlement.type))) bells.ring(this.#holder.queue)
+      for (const queue of this.#refilled(redeemed)) bells.ring(queue)
       return lapsed
     } catch (error) {
       this.#lose(error as Error)
@@ -226,6 +233,16 @@ export class SqliteConsumer implements Consumer {
     } finally {
       void this.#retireWhenDone()
     }
+  }
+
+  /** The queues in which these settlements leave something for others. */
+  #refilled(redeemed: readonly Redeemed[]): Set<string> {
+    const queues = new Set<string>()
+    for (const { settlement } of redeemed) {
+      if (PUTS_BACK.has(settlement.type)) queues.add(this.#holder.queue)
+      for (const { queue } of followOf(settlement)) queues.add(queue)
+    }
+    return queues
   }
 
   /** Stopped, and nothing is left to settle. */
@@ -309,7 +326,7 @@ let lastReceipt = 0
 const RESTING = 1_000
 /** Signs of life within a lease time: one that comes late must not cost the lease. */
 const RENEWALS = 5
-/** Settlements that leave something in the queue for others. */
+/** Settlements that put something back into their queue. */
 const PUTS_BACK: ReadonlySet<Settlement['type']> = new Set(['retry', 'requeue'])
 
 /**

@@ -155,9 +155,9 @@ export class QueueTables {
 
   /** Settles what this lease still holds, and returns how many it held no more. */
   settle(holder: Holder, redeemed: readonly Redeemed[]): number {
-    const acks = redeemed.filter(({ settlement }) => settlement.type === 'ack').map(({ seq }) => seq)
+    const acks = redeemed.filter(({ settlement }) => isPlainAck(settlement)).map(({ seq }) => seq)
     let settled = acks.length === 0 ? 0 : this.#acknowledge(holder.lease, acks)
-    for (const one of redeemed) if (one.settlement.type !== 'ack') settled += this.#settleOne(holder, one)
+    for (const one of redeemed) if (!isPlainAck(one.settlement)) settled += this.#settleOne(holder, one)
     return redeemed.length - settled
   }
 
@@ -320,6 +320,7 @@ export class QueueTables {
     if (settlement.type === 'retry')
       this.#insert(queue, settlement.package, this.#clock.now() + settlement.delay)
     if (settlement.type === 'deadLetter') this.#bury(queue, settlement.package, settlement.reason)
+    this.insertAll(followOf(settlement))
     return settled
   }
 
@@ -345,6 +346,16 @@ export class QueueTables {
 const LANES: readonly Priority[] = ['high', 'normal']
 
 const FIRST_DUE = 'select due from waiting where queue = ? order by due, seq limit 1'
+
+/** What is enqueued in the same transaction in which a delivery is forgotten. */
+export function followOf(settlement: Settlement): readonly Enqueued[] {
+  return 'follow' in settlement ? (settlement.follow ?? []) : []
+}
+
+/** One of the many that are acknowledged together. */
+function isPlainAck(settlement: Settlement): boolean {
+  return settlement.type === 'ack' && settlement.follow === undefined
+}
 
 const SELECT_DUE = `
   select waiting.seq, waiting.due, waiting.deliveries + 1, task_id, run, attempt, body

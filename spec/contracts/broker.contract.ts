@@ -364,6 +364,36 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         expect(second).to.include({ ...packageOf('a'), deliveries: 2 })
       })
 
+      it('enqueues what follows before it forgets, in whatever queue', async () => {
+        const other = `${queue}-other`
+        const { consumer, deliveries } = await held('a', 'b')
+        const [a, b] = deliveries as [Delivery, Delivery]
+        await consumer.stop()
+        const follow = (...ids: string[]) => ids.map((taskId) => ({ queue, package: packageOf(taskId) }))
+        const elsewhere = { queue: other, package: packageOf('elsewhere') }
+        expect(
+          await consumer.settle([
+            { type: 'ack', receipt: a.receipt, follow: [...follow('next', 'hook'), elsewhere] },
+            { ...b, type: 'deadLetter', package: packageOf('b'), reason: 'boom', follow: follow('last') },
+          ]),
+        ).to.deep.equal({ void: 0 })
+        expect(new Set(taskIds(await drain(3)))).to.deep.equal(new Set(['next', 'hook', 'last']))
+        await eventually(() => broker.queueSize(other), 1)
+        expect(taskIds((await broker.deadLetters(queue)) as unknown as Delivery[])).to.deep.equal(['b'])
+        await broker.deleteQueue(other)
+      })
+
+      it('enqueues nothing that follows on a receipt that is void', async () => {
+        const { consumer, deliveries } = await held('a')
+        const [{ receipt }] = deliveries as [Delivery]
+        await consumer.stop()
+        const follow = [{ queue, package: packageOf('next') }]
+        await consumer.settle([{ type: 'ack', receipt, follow }])
+        expect(await consumer.settle([{ type: 'ack', receipt, follow }])).to.deep.equal({ void: 1 })
+        expect(taskIds(await drain(1))).to.deep.equal(['next'])
+        await isEmpty()
+      })
+
       it('keeps dead letters with their reason, the newest first', async () => {
         const { consumer, deliveries } = await held('a', 'b', 'c')
         const before = Date.now()
