@@ -81,3 +81,4 @@ export {
   schedule,
   type TaskOptions,
 } from './tasks/schedule.ts'
+export type { UniqueRule } from './tasks/unique.ts'

@@ -44,6 +44,8 @@ export interface TaskHeader {
   readonly priority?: Priority
   /** The address at the broker where its enqueuer hears of its outcomes. */
   readonly replyTo?: string
+  /** It has a key that is to be free when it is over. */
+  readonly unique?: true
 }
 
 /** A package that was opened: its header and its arguments, still encoded. */

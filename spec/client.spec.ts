@@ -156,6 +156,49 @@ describe('a client', () => {
       expect(await queueSize({ client, cluster: 'mail' }), 'none').to.equal(0)
     }).timeout(20_000)
 
+    it('enqueues a unique task once, and gives back the one that is there already', async () => {
+      const options = { client, unique: true }
+      const [first, again] = [await asyncTask(add, [2, 3], options), await asyncTask(add, [2, 3], options)]
+      const other = await asyncTask(add, [3, 2], options)
+
+      expect([first.isNew, again.isNew, other.isNew]).to.deep.equal([true, false, true])
+      expect(again).to.include({ id: first.id, name: first.name })
+      expect(await queueSize({ client })).to.equal(2)
+      const keyed = { client, unique: { key: 'sum' } }
+      const ids = (
+        await asyncTasks(
+          add,
+          [
+            [1, 1],
+            [2, 2],
+          ],
+          keyed,
+        )
+      ).map(({ id }) => id)
+      expect(new Set(ids).size, 'one key, other arguments').to.equal(1)
+      await client.atStore(({ uniques }) => uniques.release([first.id]))
+      expect((await asyncTask(add, [2, 3], options)).isNew).to.equal(true)
+    })
+
+    it('enqueues a unique task once, however many clients want it at the same time', async () => {
+      const clients = [client, newClient(), newClient(), newClient()]
+      const tasks = await Promise.all(
+        Array.from({ length: 40 }, (_, i) =>
+          asyncTask(add, [1, 1], { client: clients[i % 4] as Client, unique: true }),
+        ),
+      )
+      await Promise.all(clients.slice(1).map((one) => one.close()))
+
+      expect(new Set(tasks.map(({ id }) => id)).size).to.equal(1)
+      expect(tasks.filter(({ isNew }) => isNew)).to.have.length(1)
+      expect(await queueSize({ client })).to.equal(1)
+    })
+
+    it('refuses rules of uniqueness that are none', async () => {
+      for (const unique of ['yes', 5, null, { key: '' }, { within: -1 }, { untill: 5 }])
+        expect(await failureOf(untyped(add, [2, 3], { client, unique }))).to.be.instanceOf(ConfigError)
+    })
+
     it('refuses delays that are none', async () => {
       for (const options of [
         { delay: -1 },

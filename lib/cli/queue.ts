@@ -53,6 +53,7 @@ async function purge(flags: Flags): Promise<void> {
       )
     }
     const purged = await broker.purge(name)
+    await defaultClient().atStore(({ uniques }) => uniques.clear(name))
     console.log(flags.json ? jsonOf({ queue: name, purged }) : purged)
   })
 }

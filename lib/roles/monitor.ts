@@ -23,6 +23,7 @@ export function monitor(role: RoleContext) {
       save: (batch) => (store as Store).save(batch),
       decisions: (taskIds) => (store as Store).decisions(taskIds),
     },
+    release: (taskIds) => (store as Store).uniques.release(taskIds),
     queue: settings.name,
     maxAttempts: settings.maxAttempts,
     retry: settings.retry * 1000,

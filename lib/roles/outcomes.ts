@@ -29,6 +29,8 @@ export interface OutcomesOptions extends Scene, Defaults {
   /** The queue that the outcomes are of. */
   readonly queue: string
   readonly store: Pick<Store, 'save' | 'decisions'>
+  /** Frees the keys of unique tasks that are over. */
+  readonly release: (taskIds: readonly string[]) => Promise<void>
   /** Whether a success is saved when its task does not say so. */
   readonly saveSuccesses: boolean
   readonly report: (event: OutcomesReport) => void
@@ -221,6 +223,13 @@ export class Outcomes {
       .filter((one) => this.#isKept(one))
       .map((one) => toOutcome(one, this.#options.queue))
     if (outcomes.length > 0) await this.#options.store.save(outcomes)
+    await this.#free(batch.map(({ ended, verdict }) => [ended.header, verdict]))
+  }
+
+  /** Before anything is settled: what is cut short by a death is redelivered, and freed then. */
+  async #free(judged: readonly (readonly [TaskHeader, Verdict])[]): Promise<void> {
+    const over = judged.filter(([{ unique }, { fate }]) => unique && fate !== 'retry' && fate !== 'requeue')
+    if (over.length > 0) await this.#options.release(over.map(([{ id }]) => id))
   }
 
   /** A requeue is no outcome, and who wants no success saved has none kept. */
@@ -339,7 +348,13 @@ export class Outcomes {
       ...headers.flatMap((header) => this.#decided.get(keyOf(header)) ?? []),
       ...(await this.#stored(rest)),
     ]
-    const decided = new Set(verdicts.map(({ key }) => key))
+    const decided = new Map(verdicts.map((verdict) => [verdict.key, verdict]))
+    await this.#free(
+      headers.flatMap((header) => {
+        const verdict = decided.get(keyOf(header))
+        return verdict ? [[header, verdict] as const] : []
+      }),
+    )
     this.#pusher?.({ kind: 'verdicts', verdicts: verdicts.filter(({ key }) => !this.#cases.has(key)) })
     const unknown = rest.map(keyOf).filter((key) => !decided.has(key) && !this.#cases.has(key))
     this.#pusher?.({ kind: 'unknown', keys: unknown })

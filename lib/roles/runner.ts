@@ -185,7 +185,7 @@ export class Runner {
   #withLimits(job: Job): Job {
     const definition = this.#options.tasks.get(job.header.func)?.definition
     if (!definition) return job
-    const { name: _name, retryIf: _retryIf, ...limits } = definition
+    const { name: _name, unique: _unique, retryIf: _retryIf, ...limits } = definition
     return { ...job, header: { ...limits, ...job.header } }
   }
 

@@ -1,7 +1,9 @@
 /** The store for many machines: what has happened is kept in a PostgreSQL database, shared by any number of clusters. */
 import { OutcomeRefusedError, type StoreError } from '../errors.ts'
 import { isValueAtFault, PostgresDatabase, toStorable } from '../postgres.ts'
+import { CANCELLATION_TABLES, PostgresCancellations } from './postgres-cancellations.ts'
 import { isAwaited, PostgresSchedules, SCHEDULE_TABLES } from './postgres-schedules.ts'
+import { PostgresUniques, UNIQUE_TABLES } from './postgres-uniques.ts'
 import {
   bucketOf,
   type Decision,
@@ -29,12 +31,16 @@ export function postgresStore(options: PostgresStoreOptions): Store {
 
 class PostgresStore implements Store {
   readonly schedules: PostgresSchedules
+  readonly uniques: PostgresUniques
+  readonly cancellations: PostgresCancellations
   readonly #database: PostgresDatabase
   readonly #retention: Retention | undefined
 
   constructor({ store, retention }: PostgresStoreOptions) {
     this.#database = new PostgresDatabase({ url: store, migrations: MIGRATIONS })
     this.schedules = new PostgresSchedules(this.#database)
+    this.uniques = new PostgresUniques(this.#database)
+    this.cancellations = new PostgresCancellations(this.#database)
     this.#retention = retention
   }
 
@@ -259,6 +265,7 @@ const MIGRATIONS = [
   create table qcluster_rules (queue text primary key, rule text not null);
   `,
   SCHEDULE_TABLES,
+  `${UNIQUE_TABLES} ${CANCELLATION_TABLES}`,
 ]
 
 const COLUMNS = `task_id, run, attempt, name, func, args, task_group, cluster,

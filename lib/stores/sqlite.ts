@@ -2,8 +2,10 @@
 import { join } from 'node:path'
 import { OutcomeRefusedError, StoreError } from '../errors.ts'
 import { type Durability, isValueAtFault, SqliteFile } from '../sqlite.ts'
+import { CANCELLATION_TABLES, SqliteCancellations } from './sqlite-cancellations.ts'
 import { type Rank, RETENTION_TABLES, SqliteRetention } from './sqlite-retention.ts'
 import { SCHEDULE_TABLES, SqliteSchedules } from './sqlite-schedules.ts'
+import { SqliteUniques, UNIQUE_TABLES } from './sqlite-uniques.ts'
 import { SqliteWatches, TOPIC_COLUMN } from './sqlite-watches.ts'
 import type {
   Decision,
@@ -33,6 +35,8 @@ export function sqliteStore(options: SqliteStoreOptions): Store {
 
 class SqliteStore implements Store {
   readonly schedules: SqliteSchedules
+  readonly uniques: SqliteUniques
+  readonly cancellations: SqliteCancellations
   readonly #file: SqliteFile
   readonly #watches: SqliteWatches
   readonly #retention: SqliteRetention | undefined
@@ -43,6 +47,8 @@ class SqliteStore implements Store {
     if (retention) this.#retention = new SqliteRetention(this.#file, retention)
     this.#watches = new SqliteWatches(this.#file)
     this.schedules = new SqliteSchedules(this.#file, this.#watches)
+    this.uniques = new SqliteUniques(this.#file)
+    this.cancellations = new SqliteCancellations(this.#file)
   }
 
   async connect(): Promise<void> {
@@ -278,6 +284,7 @@ const MIGRATIONS = [
   create index tasks_by_success on tasks (success);
   `,
   `${TOPIC_COLUMN} ${SCHEDULE_TABLES}`,
+  `${UNIQUE_TABLES} ${CANCELLATION_TABLES}`,
 ]
 
 const SELECT = `

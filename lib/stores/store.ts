@@ -1,5 +1,7 @@
 /** The port to what has happened, and to what is planned: outcomes of tasks, and schedules. */
+import type { Cancellations } from './cancellations.ts'
 import type { Schedules } from './schedules.ts'
+import type { Uniques } from './uniques.ts'
 
 /** What the monitor decided for a run: the last word on its delivery. */
 export type Fate = 'ack' | 'retry' | 'deadLetter'
@@ -76,6 +78,8 @@ export interface GroupCounts extends OutcomeCounts {
 /** A store. All methods reject with a {@link StoreError} that says what was expected, what was got and what to do. */
 export interface Store {
   readonly schedules: Schedules
+  readonly uniques: Uniques
+  readonly cancellations: Cancellations
   /** Opens the store, making or migrating what it needs. Safe to call again after a loss. */
   connect(): Promise<void>
   close(): Promise<void>

@@ -1,6 +1,7 @@
 import type { Priority } from '../brokers/broker.ts'
 import { ConfigError } from '../errors.ts'
 import { isName } from '../names.ts'
+import { checkUnique, type UniqueRule } from './unique.ts'
 
 /**
  * Where a task function carries its definition. A registered symbol, and no registry of tasks: two copies of this
@@ -41,6 +42,8 @@ export interface TaskDefinition extends RunLimits {
   readonly save?: boolean
   /** `high`: it runs before all that is not, as soon as a worker is free; of a task enqueued by its name the caller must say so. */
   readonly priority?: Priority
+  /** Whether there is one task of its kind at a time: see {@link UniqueRule}; true: while it waits or runs, with these arguments. */
+  readonly unique?: boolean | UniqueRule
   /**
    * Whether a failed run is tried again: false gives it up at once, a number is the seconds before the next attempt. Called
    * in the worker that the run has failed in; of a worker that died it is not asked. When it throws, true is taken.
@@ -155,18 +158,20 @@ const RANGES: Record<keyof RunLimits, { expected: string; has: (value: number) =
 }
 
 function checkDefinition(definition: string | TaskDefinition): TaskDefinition {
-  const { name, save, priority, retryIf, ...limits } = asObject(definition)
+  const { name, save, priority, unique, retryIf, ...limits } = asObject(definition)
   checkName('The name of a task', name)
   const owner = `The task "${name}"`
   refuseUnknown(limits, owner)
   if (save !== undefined) checkFlag(`${owner}: save`, save)
   if (priority !== undefined) checkPriority(`${owner}: priority`, priority)
+  if (unique !== undefined) checkUnique(`${owner}: unique`, unique)
   if (retryIf !== undefined) checkFunction(`${owner}: retryIf`, retryIf)
   return Object.freeze({
     name,
     ...runLimitsOf(limits, owner),
     ...(save !== undefined && { save }),
     ...(priority !== undefined && { priority }),
+    ...(unique !== undefined && { unique }),
     ...(retryIf !== undefined && { retryIf }),
   })
 }
@@ -179,7 +184,7 @@ function refuseUnknown(options: object, owner: string): void {
   const unknown = Object.keys(options).find((option) => !(RUN_LIMITS as readonly string[]).includes(option))
   if (unknown !== undefined)
     throw new ConfigError(
-      `${owner} has no option "${unknown}"; it can have name, save, priority, retryIf, ${RUN_LIMITS.join(', ')}. Correct or remove it.`,
+      `${owner} has no option "${unknown}"; it can have name, save, priority, unique, retryIf, ${RUN_LIMITS.join(', ')}. Correct or remove it.`,
     )
 }
 

@@ -3,6 +3,7 @@ import { type Client, defaultClient, type Submission } from '../client.ts'
 import { ConfigError } from '../errors.ts'
 import { loadIds, taskName as nameOf, nearestName } from '../names.ts'
 import type { TaskHeader } from '../package.ts'
+import type { Holder } from '../stores/uniques.ts'
 import { encode, pack } from './codec.ts'
 import {
   checkFlag,
@@ -17,6 +18,7 @@ import {
   type TaskFunction,
 } from './define.ts'
 import { Task } from './results.ts'
+import { checkUnique, enqueueUnique, type UniqueRule } from './unique.ts'
 
 /** What one enqueueing can say. Its limits win over the task's own, and these over the cluster's. */
 export interface EnqueueOptions extends RunLimits {
@@ -28,6 +30,11 @@ export interface EnqueueOptions extends RunLimits {
   readonly save?: boolean
   /** `high`: before all that is not, as soon as a worker is free. Overrides the task's own. */
   readonly priority?: Priority
+  /**
+   * Whether it is enqueued only if no other task of its kind waits or runs; else the handle is that one's, and its `isNew` is
+   * false. Over all machines that share the store. Overrides the task's own.
+   */
+  readonly unique?: boolean | UniqueRule
   /** Seconds before it may start. */
   readonly delay?: number
   /** When it may start; instead of `delay`. A time that has passed is now. */
@@ -133,7 +140,7 @@ let ids: ReturnType<typeof loadIds> | undefined
 
 const OPTIONS = [
   ...RUN_LIMITS,
-  ...['group', 'taskName', 'save', 'priority', 'delay', 'runAt', 'cluster', 'client'],
+  ...['group', 'taskName', 'save', 'priority', 'unique', 'delay', 'runAt', 'cluster', 'client'],
 ] as const satisfies string[]
 
 async function enqueueAll(
@@ -142,12 +149,33 @@ async function enqueueAll(
   options: EnqueueOptions,
 ): Promise<Task[]> {
   const lists = argsOfEach.map(checkArgs)
-  const choices = choicesOf(calledTask(task), options)
+  const definition = calledTask(task)
+  const rule = ruleOf(definition, options)
+  const choices = { ...choicesOf(definition, options), ...(rule && { unique: true as const }) }
   const delay = delayOf(choices.func, options)
   const { client = defaultClient() } = options
   const submissions = lists.map((list) => submit(client, choices, list, { ...options, delay }))
+  const holders = await handOver(client, submissions, rule)
+  return (await Promise.all(submissions)).map(({ header }, i) => new Task(client, header, holders?.[i]))
+}
+
+function ruleOf(
+  definition: TaskDefinition,
+  { unique = definition.unique }: EnqueueOptions,
+): UniqueRule | undefined {
+  if (unique !== undefined) checkUnique(`asyncTask("${definition.name}"): unique`, unique)
+  return unique === true ? {} : unique || undefined
+}
+
+/** Tells which tasks there are now where each is to be the only one of its kind. */
+async function handOver(
+  client: Client,
+  submissions: readonly Promise<Submission>[],
+  rule: UniqueRule | undefined,
+): Promise<readonly Holder[] | undefined> {
+  if (rule) return enqueueUnique(client, await Promise.all(submissions), rule)
   await client.enqueue(submissions)
-  return (await Promise.all(submissions)).map(({ header }) => new Task(client, header))
+  return undefined
 }
 
 /**
@@ -166,7 +194,7 @@ export function calledTask(task: unknown): TaskDefinition {
  * @throws {ConfigError} when an option is wrong
  */
 export function choicesOf(definition: TaskDefinition, options: EnqueueOptions): Choices {
-  const { name: func, retryIf: _retryIf, ...own } = definition
+  const { name: func, unique: _unique, retryIf: _retryIf, ...own } = definition
   const owner = `asyncTask("${func}")`
   refuseUnknown(options, owner)
   const { group, taskName, cluster, save, priority } = options

@@ -2,6 +2,7 @@ import { type Client, defaultClient } from '../client.ts'
 import { ConfigError, ResultTimeoutError, TaskFailedError } from '../errors.ts'
 import type { TaskHeader } from '../package.ts'
 import type { SavedOutcome } from '../stores/store.ts'
+import type { Holder } from '../stores/uniques.ts'
 import { decode } from './codec.ts'
 import { checkName, show } from './define.ts'
 import type { FailureRecord } from './failure.ts'
@@ -84,13 +85,25 @@ export class Task<T = unknown> {
   readonly func: string
   readonly group?: string
   readonly #client: Client
+  readonly #isNew: boolean
 
-  constructor(client: Client, { id, name, func, group }: Pick<TaskHeader, 'id' | 'name' | 'func' | 'group'>) {
+  /** @param holder the unique task that was there before, in place of this one */
+  constructor(
+    client: Client,
+    { id, name, func, group }: Pick<TaskHeader, 'id' | 'name' | 'func' | 'group'>,
+    holder: Holder = { taskId: id, name },
+  ) {
     this.#client = client
-    this.id = id
-    this.name = name
+    this.#isNew = holder.taskId === id
+    this.id = holder.taskId
+    this.name = holder.name
     this.func = func
     if (group !== undefined) this.group = group
+  }
+
+  /** False where a unique task of this kind was there already: this is that one then. */
+  get isNew(): boolean {
+    return this.#isNew
   }
 
   /**

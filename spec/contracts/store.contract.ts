@@ -8,6 +8,7 @@ import {
   type Store,
   type StoreOptions,
 } from '../../lib/stores/index.ts'
+import type { Reservation } from '../../lib/stores/uniques.ts'
 import { Inbox, outcomeOf, type Peer, peer, range } from './material.ts'
 import type { PeerOrder } from './peer.ts'
 
@@ -384,6 +385,97 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
         await store.save([success()])
         await store.delete(['a'])
         expect(await keptOf(failure())).to.include({ success: false })
+      })
+    })
+
+    describe('unique tasks', () => {
+      const wanting = (taskId: string, given: Partial<Reservation> = {}): Reservation => ({
+        ...{ key: 'k', queue: 'q', taskId, name: `name of ${taskId}`, within: 0, ...given },
+      })
+      const holderOf = async (taskId: string, given: Partial<Reservation> = {}, patience = 60_000) =>
+        (await store.uniques.reserve([wanting(taskId, given)], patience))[0]?.taskId
+
+      it('have their key until they are over', async () => {
+        expect(await store.uniques.reserve([wanting('a')], 60_000)).to.deep.equal([
+          { taskId: 'a', name: 'name of a' },
+        ])
+        expect(await holderOf('b')).to.equal('a')
+        expect(await holderOf('c', { key: 'other' })).to.equal('c')
+        await store.uniques.confirm(['a'])
+        expect(await holderOf('b')).to.equal('a')
+        await store.uniques.release(['a', 'nobody'])
+        await store.uniques.release(['a'])
+        expect(await holderOf('b')).to.equal('b')
+      })
+
+      it('are one also where many want the key at once', async () => {
+        const stores = [store, await open(), await open(), await open()]
+        const keys = range(50).map(String)
+        const won = await Promise.all(
+          stores.map((one, i) =>
+            one.uniques.reserve(
+              (i % 2 ? keys : keys.toReversed()).map((key) => wanting(`${key} of ${i}`, { key })),
+              60_000,
+            ),
+          ),
+        )
+        const holders = new Set(won.flat().map(({ taskId }) => taskId))
+        expect(holders.size).to.equal(50)
+        expect(new Set([...holders].map((id) => id.split(' ')[0])).size).to.equal(50)
+      })
+
+      it('are one within a batch, too', async () => {
+        const holders = await store.uniques.reserve([wanting('a'), wanting('b'), wanting('c')], 60_000)
+        expect(holders.map(({ taskId }) => taskId)).to.deep.equal(['a', 'a', 'a'])
+      })
+
+      it('lose their key when whoever reserved it never confirms', async () => {
+        expect(await holderOf('a', {}, 0)).to.equal('a')
+        await store.uniques.confirm([])
+        expect(await holderOf('b')).to.equal('b')
+      })
+
+      it('keep their key for the time that they want, though they are over', async () => {
+        await holderOf('a', { within: 60_000 })
+        await store.uniques.release(['a'])
+        await store.uniques.confirm(['a'])
+        expect(await holderOf('b')).to.equal('a')
+        await store.uniques.clear('another')
+        expect(await holderOf('b')).to.equal('a')
+        await store.uniques.clear('q')
+        expect(await holderOf('b')).to.equal('b')
+      })
+
+      it('that end before they are confirmed free their key for good', async () => {
+        await holderOf('a')
+        await store.uniques.release(['a'])
+        await store.uniques.confirm(['a'])
+        expect(await holderOf('b')).to.equal('b')
+      })
+    })
+
+    describe('cancelled tasks', () => {
+      it('are remembered until they are over, groups with the time', async () => {
+        const now = Date.now()
+        expect(await store.cancellations.list()).to.deep.equal([])
+        await store.cancellations.add([
+          { taskId: 'a', at: now },
+          { group: 'g', at: now },
+          { group: 'g', at: now - 5 },
+        ])
+        await store.cancellations.add([{ taskId: 'a', at: now - 5 }])
+        expect(await store.cancellations.list()).to.have.deep.members([
+          { taskId: 'a', at: now },
+          { group: 'g', at: now },
+        ])
+        await store.cancellations.forget(['a', 'nobody'])
+        expect(await store.cancellations.list()).to.have.length(1)
+      })
+
+      it('are forgotten after more than a year', async () => {
+        await store.cancellations.add([{ taskId: 'a', at: 1 }])
+        await store.cancellations.add([{ taskId: 'b', at: Date.now() }])
+        expect(await store.cancellations.list()).to.have.length(1)
       })
     })
 

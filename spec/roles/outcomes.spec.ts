@@ -31,6 +31,7 @@ function desk({ decisions = [] as Decision[], saveSuccesses = true } = {}) {
   const events: string[] = []
   const toPusher: MonitorToPusher[] = []
   const released: string[] = []
+  const freed: string[] = []
   const outcomes = new Outcomes({
     store: {
       save: async (batch) => {
@@ -43,6 +44,7 @@ function desk({ decisions = [] as Decision[], saveSuccesses = true } = {}) {
         return decisions
       },
     },
+    release: async (ids) => void freed.push(...ids),
     queue: 'q',
     maxAttempts: 2,
     retry: 60_000,
@@ -57,7 +59,7 @@ function desk({ decisions = [] as Decision[], saveSuccesses = true } = {}) {
   outcomes.welcome('w1', (message: MonitorToWorker) => void released.push(...message.keys))
   outcomes.save()
   const verdicts = () => toPusher.flatMap((message) => (message.kind === 'verdicts' ? message.verdicts : []))
-  return { outcomes, saved, store, reports, events, toPusher, released, verdicts }
+  return { outcomes, saved, store, freed, reports, events, toPusher, released, verdicts }
 }
 
 const testament = (change: Partial<Testament>): Testament => ({
@@ -127,6 +129,27 @@ describe('the monitor’s outcomes', () => {
       ['retry', 5_000],
       ['deadLetter', undefined],
     ])
+  })
+
+  it('free the key of a unique task when it is over, and again when its run is redelivered', async () => {
+    const { outcomes, freed } = desk()
+    const [done, failed, retried, plain] = [
+      ended({}, { unique: true }),
+      ended({ success: false, result: '{}', again: false }, { unique: true }),
+      ended({ success: false, result: '{}' }, { unique: true }),
+      ended(),
+    ] as const
+    outcomes.hear('w1', [done, failed, retried, plain])
+    await settle()
+    const over = [done.header.id, failed.header.id]
+    expect(freed).to.deep.equal(over)
+    outcomes.hearPusher({ kind: 'settled', keys: [done, failed, retried, plain].map(key) })
+    outcomes.hearPusher({
+      kind: 'lookup',
+      headers: [done, failed, retried, plain].map(({ header }) => header),
+    })
+    await settle()
+    expect(freed).to.deep.equal([...over, ...over])
   })
 
   it('of tasks that nobody wants any more are saved, told of as such and never tried again', async () => {

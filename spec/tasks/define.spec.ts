@@ -96,7 +96,7 @@ describe('defineTask', () => {
   it('refuses an unknown option and names the known ones', () => {
     expect(() => untyped({ name: 'add', timeOut: 5 }, () => {})).to.throw(
       ConfigError,
-      'The task "add" has no option "timeOut"; it can have name, save, retryIf, timeout, maxAttempts, retry,',
+      'The task "add" has no option "timeOut"; it can have name, save, priority, unique, retryIf, timeout, maxAttempts, retry,',
     )
   })
 
