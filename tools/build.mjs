@@ -17,18 +17,39 @@ if (!existsSync(compiler) && process.env.npm_lifecycle_event === 'prepare') {
 
 const fresh = mkdtempSync(join(root, 'dist.'))
 try {
-  process.exitCode = build()
+  process.exitCode = await build()
 } finally {
   rmSync(fresh, { recursive: true, force: true })
 }
 
-function build() {
+async function build() {
   const { status } = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.build.json', '--outDir', fresh], {
     cwd: root,
     stdio: 'inherit',
   })
-  if (status === 0) replaceDist()
-  return status ?? 1
+  if (status !== 0) return status ?? 1
+  await buildViewer()
+  replaceDist()
+  return 0
+}
+
+/** The page that shows an inspection: it loads nothing from anywhere else, and nothing is written into it in place. */
+async function buildViewer() {
+  const { build } = await import('vite')
+  await build({
+    configFile: false,
+    root: join(root, 'lib', 'inspection', 'viewer'),
+    base: './',
+    logLevel: 'warn',
+    oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
+    build: {
+      outDir: join(fresh, 'lib', 'inspection', 'viewer'),
+      emptyOutDir: false,
+      target: 'es2022',
+      assetsInlineLimit: 0,
+      modulePreload: false,
+    },
+  })
 }
 
 function replaceDist() {

@@ -1,4 +1,4 @@
-/** Shows what a hub sees over a WebSocket, in the wire format of the Stately inspector. */
+/** Shows what a hub sees: over a WebSocket in the wire format of the Stately inspector, and as a page of our own. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -8,6 +8,7 @@ import type { InspectionNote } from '../../machines/protocol.ts'
 import { ConfigError } from '../errors.ts'
 import { Notes } from '../process/notes.ts'
 import type { Hub } from './hub.ts'
+import { PAGE_HEADERS, type PageFile, readPage } from './page.ts'
 import { toStately } from './stately.ts'
 
 /** Where it listens, and which page may look. */
@@ -23,6 +24,8 @@ export interface ServerOptions {
 export interface InspectionServer extends AsyncDisposable {
   /** Where viewers connect, with the token where one is demanded. */
   readonly url: string
+  /** The page that shows it, with the token where one is demanded. */
+  readonly pageUrl: string
   close(): Promise<void>
 }
 
@@ -44,10 +47,11 @@ const FAREWELL = 1_000
 export async function serveInspection(hub: Hub, options: ServerOptions = {}): Promise<InspectionServer> {
   const { WebSocketServer } = await import('ws')
   const door = new Door(options)
+  const page = await readPage()
   const sockets = new WebSocketServer({
     ...{ noServer: true, maxPayload: LARGEST_FRAME, perMessageDeflate: false, clientTracking: true },
   })
-  const server = createServer(answer)
+  const server = createServer((request, response) => answer(request, response, door, page))
   server.on('upgrade', (request, socket, head) => {
     const refusal = door.refusal(request) ?? (sockets.clients.size >= MOST_VIEWERS ? 503 : undefined)
     if (refusal) refuse(socket, refusal)
@@ -69,7 +73,8 @@ export async function serveInspection(hub: Hub, options: ServerOptions = {}): Pr
     await new Promise((resolve) => server.close(resolve))
     clearTimeout(patience)
   }
-  return { url: door.urlOf(server), close, [Symbol.asyncDispose]: close }
+  const url = door.urlOf(server)
+  return { url, pageUrl: url.replace(/^ws/, 'http'), close, [Symbol.asyncDispose]: close }
 }
 
 /** Who may look. A page of another origin could read what runs on its visitor's machine, so origins are checked everywhere. */
@@ -91,10 +96,15 @@ class Door {
   }
 
   /** Why this one may not come in, as a status of HTTP. */
-  refusal({ url = '', headers: { origin, host = '' } }: IncomingMessage): number | undefined {
-    const address = URL.parse(url, 'ws://viewer')
+  refusal(request: IncomingMessage): number | undefined {
+    const address = URL.parse(request.url ?? '', 'ws://viewer')
     if (address?.pathname !== '/') return 404
     if (this.#token !== undefined && !isSame(address.searchParams.get('token') ?? '', this.#token)) return 401
+    return this.foreign(request)
+  }
+
+  /** Why this one may not even have the page, which itself tells nothing. */
+  foreign({ headers: { origin, host = '' } }: IncomingMessage): number | undefined {
     // A name that points here but is not ours is how a page reaches a loopback address under its own origin.
     if (this.#token === undefined && !LOOPBACK.includes(nameOf(host))) return 403
     if (origin === undefined || origin === this.#page || origin === `http://${host}`) return undefined
@@ -122,14 +132,19 @@ function originOf(page: string): string {
   }
 }
 
-/** Nothing is served from the disk. */
-function answer(request: IncomingMessage, response: ServerResponse): void {
-  const isHere = request.url?.split('?')[0] === '/'
-  const headers = { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' }
-  response.writeHead(isHere ? 200 : 404, headers)
-  response.end(
-    isHere ? 'qcluster: connect a Stately inspector to this address by WebSocket.\n' : 'Not here.\n',
-  )
+function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  door: Door,
+  page: ReadonlyMap<string, PageFile>,
+): void {
+  const file = page.get(request.url?.split('?')[0] ?? '')
+  const isReading = request.method === 'GET' || request.method === 'HEAD'
+  const refusal = door.foreign(request) ?? (file ? undefined : 404) ?? (isReading ? undefined : 405)
+  const type = refusal === undefined && file ? file.type : 'text/plain; charset=utf-8'
+  response.writeHead(refusal ?? 200, { ...PAGE_HEADERS, 'content-type': type })
+  if (refusal === undefined) response.end(file?.body)
+  else response.end(refusal === 404 ? 'Not here.\n' : 'Not for you.\n')
 }
 
 function refuse(socket: Duplex, status: number): void {

@@ -2,10 +2,11 @@
  * What is seen of an actor system: its own actors, and those of the processes that it has forked. It is looked at only
  * while somebody watches; until then nothing is attached to it and nothing is kept.
  */
-import type { AnyActorLogic, AnyActorRef, AnyEventObject, InspectionEvent, StateValue } from 'xstate'
+import type { AnyActorLogic, AnyActorRef, AnyEventObject, InspectionEvent } from 'xstate'
 import type { InspectionNote, Watch } from '../../machines/protocol.ts'
 import { toErrorRecord } from '../errors.ts'
 import { definitionOf } from './definition.ts'
+import { isLasting } from './lasting.ts'
 import { Notes } from './notes.ts'
 import { type AnySnapshot, showEvent, showSnapshot } from './portrait.ts'
 
@@ -263,25 +264,4 @@ function nameOf(actor: AnyActorRef): string {
 /** XState's own inspectors read it there, too. */
 function logicOf(actor: AnyActorRef): AnyActorLogic {
   return (actor as unknown as { logic: AnyActorLogic }).logic
-}
-
-/**
- * A change that is never swallowed: another top-level state, an end, or any change outside a state with the tag `running`.
- * So every stage of a stop is seen, and every state of a child slot, while a busy worker is seen as it is in the end.
- */
-export function isLasting(before: AnySnapshot | undefined, after: AnySnapshot): boolean {
-  if (before === undefined || before.status !== after.status) return true
-  if (isSameState(before.value, after.value)) return false
-  const isRunning = after.tags instanceof Set && after.tags.has('running')
-  return !isRunning || topOf(before.value) !== topOf(after.value)
-}
-
-function isSameState(one: unknown, other: unknown): boolean {
-  return one === other || JSON.stringify(one) === JSON.stringify(other)
-}
-
-/** A parallel machine has no single top-level state, and is nowhere else either. */
-function topOf(value: unknown): string {
-  if (typeof value !== 'object' || value === null) return String(value)
-  return Object.keys(value as Exclude<StateValue, string>).join(' ')
 }
