@@ -10,6 +10,7 @@ import { addInfo } from './info.ts'
 import { addInspect } from './inspect.ts'
 import { addQueue } from './queue.ts'
 import { addResult } from './result.ts'
+import { addSchedules } from './schedules.ts'
 import { addStart } from './start.ts'
 import { addTasks } from './tasks.ts'
 
@@ -20,6 +21,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   addEnqueue,
   addResult,
   addTasks,
+  addSchedules,
   addQueue,
   addDead,
   addInfo,

@@ -153,7 +153,8 @@ function stateOf({ state, final }: Pick<TaskRecord, 'state' | 'final'>): string 
   return final ? state : `${state}, will be tried again`
 }
 
-function rowsOf(rows: readonly (readonly string[])[]): string {
+/** Rows as a table whose columns stand below one another. */
+export function rowsOf(rows: readonly (readonly string[])[]): string {
   const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0))
   const widths = (rows[0] ?? []).map((_, column) => width(column))
   const line = (row: readonly string[]) =>
