@@ -76,7 +76,9 @@ class PostgresStore implements Store {
   }
 
   async fetch(taskIds: readonly string[]): Promise<SavedOutcome[]> {
-    const rows = await this.#database.query<Row>(`${SELECT} where task_id = any($1)`, [taskIds])
+    const rows = await this.#database.query<Row>(`${SELECT} where task_id = any($1) and ${IS_KEPT}`, [
+      taskIds,
+    ])
     return rows.map(toRecord)
   }
 
@@ -174,7 +176,9 @@ function toGiven(outcome: Outcome, ord: number, retention: Retention | undefined
     ...{ enqueued_at: enqueuedAt, started_at: startedAt, stopped_at: stoppedAt },
     ...{ name: stored(outcome.name), func: stored(outcome.func), cluster: stored(outcome.cluster) },
     ...{ args: stored(outcome.args), result: stored(outcome.result), task_group: stored(outcome.group) },
-    bucket: success && retention ? stored(bucketOf(outcome, retention)) : null,
+    expires_at: outcome.expiresAt ?? null,
+    bucket:
+      success && retention && outcome.expiresAt === undefined ? stored(bucketOf(outcome, retention)) : null,
   }
 }
 
@@ -212,6 +216,7 @@ interface Row {
   readonly success: boolean
   readonly result: string
   readonly fate: Fate
+  readonly expires_at: number | null
 }
 
 function toRecord(row: Row): SavedOutcome {
@@ -231,6 +236,7 @@ function toRecord(row: Row): SavedOutcome {
     result: row.result,
     fate: row.fate,
     final: row.fate !== 'retry',
+    ...(row.expires_at !== null && { expiresAt: row.expires_at }),
   }
 }
 
@@ -266,21 +272,28 @@ const MIGRATIONS = [
   `,
   SCHEDULE_TABLES,
   `${UNIQUE_TABLES} ${CANCELLATION_TABLES}`,
+  `
+  alter table qcluster_tasks add column expires_at double precision;
+  create index qcluster_tasks_by_expiry on qcluster_tasks (expires_at) where expires_at is not null;
+  `,
 ]
 
 const COLUMNS = `task_id, run, attempt, name, func, args, task_group, cluster,
-         enqueued_at, started_at, stopped_at, success, result, fate`
+         enqueued_at, started_at, stopped_at, success, result, fate, expires_at`
+
+/** Its time has not come, or it has none. */
+const IS_KEPT = '(expires_at is null or expires_at > extract(epoch from now()) * 1000)'
 
 const SELECT = `
   select ${COLUMNS} from qcluster_tasks`
 
-const SELECT_BY_NAME = `${SELECT} where name = $1 order by stopped_at desc, seq desc limit 1`
+const SELECT_BY_NAME = `${SELECT} where name = $1 and ${IS_KEPT} order by stopped_at desc, seq desc limit 1`
 
 const SELECT_DECISIONS = 'select task_id, run, success, fate from qcluster_tasks where task_id = any($1)'
 
 const LIST = `${SELECT}
   where ($1::text is null or task_group = $1) and ($2::text is null or func = $2)
-    and ($3::boolean is null or success = $3)
+    and ($3::boolean is null or success = $3) and ${IS_KEPT}
   order by seq desc limit $4`
 
 const COUNT = `
@@ -292,7 +305,7 @@ const COUNT_GROUP = `
   select count(*) filter (where success)::float8 as successes,
          count(*) filter (where not success)::float8 as failures,
          count(*) filter (where not success and fate = 'retry')::float8 as retrying
-  from qcluster_tasks where task_group = $1`
+  from qcluster_tasks where task_group = $1 and ${IS_KEPT}`
 
 const DELETE_GROUP = 'delete from qcluster_tasks where task_group = $1'
 
@@ -309,7 +322,7 @@ const SAVE = `
     select * from json_to_recordset($1) as given (
       ord integer, task_id text, run integer, attempt integer, name text, func text, args text, task_group text,
       cluster text, enqueued_at double precision, started_at double precision, stopped_at double precision,
-      success boolean, result text, fate text, bucket text)
+      success boolean, result text, fate text, bucket text, expires_at double precision)
   ), better as (
     select given.*, known.task_id is not null as is_known
     from given left join qcluster_tasks as known using (task_id)
@@ -332,8 +345,11 @@ const SAVE = `
       args = excluded.args, task_group = excluded.task_group, cluster = excluded.cluster,
       enqueued_at = excluded.enqueued_at, started_at = excluded.started_at, stopped_at = excluded.stopped_at,
       success = excluded.success, result = excluded.result, fate = excluded.fate,
-      bucket = excluded.bucket, nth = excluded.nth
+      bucket = excluded.bucket, nth = excluded.nth, expires_at = excluded.expires_at
     where (excluded.success, excluded.run) > (known.success, known.run)
+  ), expired as (
+    delete from qcluster_tasks where expires_at <= extract(epoch from now()) * 1000
+      and task_id not in (select task_id from better)
   ), forgotten as (
     delete from qcluster_tasks where $2 > 0 and seq in (
       select seq from counted cross join lateral (
@@ -365,7 +381,7 @@ function rankBy(owner: string): string {
   update qcluster_tasks as task set bucket = ranked.bucket, nth = ranked.nth from (
     select seq, cluster || chr(10) || ${owner} as bucket,
            row_number() over (partition by ${owner} order by seq) as nth
-    from qcluster_tasks where cluster = $1 and success
+    from qcluster_tasks where cluster = $1 and success and expires_at is null
   ) as ranked
   where task.seq = ranked.seq`
 }

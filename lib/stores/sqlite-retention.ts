@@ -121,7 +121,7 @@ function rankBy(owner: string): string {
   update tasks set bucket = ranked.bucket, nth = ranked.nth from (
     select seq, cluster || char(10) || ${owner} as bucket,
            row_number() over (partition by ${owner} order by seq) as nth
-    from tasks where cluster = ? and success = 1
+    from tasks where cluster = ? and success = 1 and expires_at is null
   ) as ranked
   where tasks.seq = ranked.seq`
 }

@@ -77,7 +77,7 @@ class SqliteStore implements Store {
 
   fetch(taskIds: readonly string[]): Promise<SavedOutcome[]> {
     return this.#file.read(() =>
-      this.#file.all<Row>(`${SELECT} ${AMONG}`, JSON.stringify(taskIds)).map(toRecord),
+      this.#file.all<Row>(`${SELECT} ${AMONG} and ${IS_KEPT}`, JSON.stringify(taskIds)).map(toRecord),
     )
   }
 
@@ -103,7 +103,11 @@ class SqliteStore implements Store {
     const where = conditions.map(({ sql }) => sql).join(' and ') || 'true'
     const values = conditions.map(({ value }) => value)
     const rows = await this.#file.read(() =>
-      this.#file.all<Row>(`${SELECT} where ${where} ${NEWEST}`, ...values, filter.limit ?? ALL),
+      this.#file.all<Row>(
+        `${SELECT} where ${where} and ${IS_KEPT} ${NEWEST}`,
+        ...values,
+        filter.limit ?? ALL,
+      ),
     )
     return rows.map(toRecord)
   }
@@ -144,10 +148,11 @@ class SqliteStore implements Store {
   #saveAll(outcomes: readonly Outcome[]): void {
     const ranks = this.#retention?.ranks()
     for (const outcome of outcomes) {
-      const rank = outcome.success ? ranks?.next(outcome) : undefined
+      const rank = outcome.success && outcome.expiresAt === undefined ? ranks?.next(outcome) : undefined
       if (this.#upsert(outcome, rank) && rank) ranks?.take(rank)
     }
     ranks?.prune()
+    this.#file.run(DELETE_EXPIRED)
   }
 
   /** Whether it was better than what was known. */
@@ -170,6 +175,7 @@ class SqliteStore implements Store {
       outcome.fate,
       rank?.bucket ?? null,
       rank?.nth ?? null,
+      outcome.expiresAt ?? null,
     )
     return changed > 0
   }
@@ -225,6 +231,7 @@ interface Row {
   readonly success: number
   readonly result: string
   readonly fate: Fate
+  readonly expires_at: number | null
 }
 
 function toRecord(row: Row): SavedOutcome {
@@ -244,6 +251,7 @@ function toRecord(row: Row): SavedOutcome {
     result: row.result,
     fate: row.fate,
     final: row.fate !== 'retry',
+    ...(row.expires_at !== null && { expiresAt: row.expires_at }),
   }
 }
 
@@ -285,14 +293,25 @@ const MIGRATIONS = [
   `,
   `${TOPIC_COLUMN} ${SCHEDULE_TABLES}`,
   `${UNIQUE_TABLES} ${CANCELLATION_TABLES}`,
+  `
+  alter table tasks add column expires_at integer;
+  create index tasks_by_expiry on tasks (expires_at) where expires_at is not null;
+  drop index tasks_by_group;
+  create index tasks_by_group on tasks (task_group, success, fate, expires_at) where task_group is not null;
+  `,
 ]
 
 const SELECT = `
   select task_id, run, attempt, name, func, args, task_group, cluster,
-         enqueued_at, started_at, stopped_at, success, result, fate
+         enqueued_at, started_at, stopped_at, success, result, fate, expires_at
   from tasks`
 
 const AMONG = 'where task_id in (select value from json_each(?))'
+
+/** Its time has not come, or it has none. */
+const IS_KEPT = `(expires_at is null or expires_at > unixepoch('subsec') * 1000)`
+
+const DELETE_EXPIRED = `delete from tasks where expires_at <= unixepoch('subsec') * 1000`
 
 const NEWEST = 'order by seq desc limit ?'
 
@@ -313,7 +332,8 @@ function conditionsOf({ group, func, success }: OutcomeFilter): { sql: string; v
 const COUNT = `select success, '' as fate, count(*) as count from tasks group by success`
 
 const COUNT_GROUP = `
-  select success, fate, count(*) as count from tasks where task_group = ? group by success, fate`
+  select success, fate, count(*) as count from tasks
+  where task_group = ? and ${IS_KEPT} group by success, fate`
 
 const DELETE_GROUP = 'delete from tasks where task_group = ?'
 
@@ -326,15 +346,17 @@ const SELECT_BY_NAME = `
     select (select max(seq) >> 11 from tasks where seq < block << 11) from blocks where block is not null
   )
   select tasks.* from blocks cross join tasks on tasks.seq >> 11 = block and tasks.name = ?
+  where ${IS_KEPT}
   order by stopped_at desc, seq desc limit 1`
 
 const UPSERT = `
   insert into tasks (task_id, run, attempt, name, func, args, task_group, cluster,
-                     enqueued_at, started_at, stopped_at, success, result, fate, bucket, nth)
-  values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     enqueued_at, started_at, stopped_at, success, result, fate, bucket, nth, expires_at)
+  values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
   on conflict (task_id) do update set
     run = excluded.run, attempt = excluded.attempt, name = excluded.name, func = excluded.func, args = excluded.args,
     task_group = excluded.task_group, cluster = excluded.cluster, enqueued_at = excluded.enqueued_at,
     started_at = excluded.started_at, stopped_at = excluded.stopped_at, success = excluded.success,
-    result = excluded.result, fate = excluded.fate, bucket = excluded.bucket, nth = excluded.nth
+    result = excluded.result, fate = excluded.fate, bucket = excluded.bucket, nth = excluded.nth,
+    expires_at = excluded.expires_at
   where excluded.success > success or (excluded.success = success and excluded.run > run)`

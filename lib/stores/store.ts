@@ -26,6 +26,8 @@ export interface Outcome {
   /** The encoded result, or the encoded failure (an ErrorRecord). */
   readonly result: string
   readonly fate: Fate
+  /** When it is forgotten, whatever the {@link Retention} says: milliseconds since the epoch. */
+  readonly expiresAt?: number
 }
 
 /** A task's best outcome so far. A success is never overwritten by a later failure. */
@@ -91,7 +93,8 @@ export interface Store {
    * Of several outcomes of one task the best is kept: any success before a failure, then the later run.
    * Rejects with an {@link OutcomeRefusedError}, and with no other, when it is one of them that can never be saved.
    * Forgets old successes beyond the {@link Retention} that the store was made with, at a cost that depends on how
-   * many are saved and never on how many are kept. The last one of each schedule stays.
+   * many are saved and never on how many are kept. The last one of each schedule stays. An outcome that expires has no part
+   * in that: it is forgotten at its time, and nobody sees it from then on.
    */
   save(outcomes: readonly Outcome[]): Promise<void>
   /** The records of these tasks, in no order; those without an outcome are left out. */

@@ -94,6 +94,35 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
         expect(await keptOf(success())).not.to.have.property('group')
       })
 
+      it('forgets at its time what expires, and shows it to nobody from then on', async () => {
+        const soon = Date.now() + 200
+        await store.save([
+          outcomeOf('a', { group: 'g', expiresAt: soon }),
+          outcomeOf('b', { group: 'g', expiresAt: soon + 3_600_000 }),
+        ])
+        expect(await store.fetch(['a'])).to.have.lengthOf(1)
+        expect(await store.countGroup('g')).to.include({ successes: 2 })
+        while ((await store.fetch(['a'])).length > 0);
+        expect(Date.now()).to.be.at.least(soon)
+        expect(await store.fetchByName('name of a')).to.equal(undefined)
+        expect(await store.countGroup('g')).to.include({ successes: 1 })
+        const listed = await store.list({ group: 'g' })
+        expect(listed.map(({ taskId, expiresAt }) => [taskId, expiresAt])).to.deep.equal([
+          ['b', soon + 3_600_000],
+        ])
+        await store.save([outcomeOf('c')])
+        expect(await store.counts()).to.include({ successes: 2 })
+      })
+
+      it('does not count what expires among the successes of a limit', async () => {
+        const few = await open({ queue: 'default', limit: 1, per: null, atLeast: 0 })
+        await few.save([outcomeOf('a', { expiresAt: Date.now() + 60_000 })])
+        await few.save([outcomeOf('b')])
+        await few.save([outcomeOf('c'), outcomeOf('d', { expiresAt: Date.now() + 60_000 })])
+        const kept = await few.list({})
+        expect(kept.map(({ taskId }) => taskId).sort()).to.deep.equal(['a', 'c', 'd'])
+      })
+
       it('keeps what was saved when everybody leaves', async () => {
         await store.save([success()])
         await store.close()
