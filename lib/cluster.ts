@@ -2,7 +2,13 @@ import { EventEmitter } from 'node:events'
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ActorRefFrom, createActor, fromPromise, waitFor } from 'xstate'
-import { type ClusterEvent, type ClusterReport, clusterMachine } from '../machines/cluster.ts'
+import {
+  type ClusterEvent,
+  type ClusterLimits,
+  type ClusterReport,
+  clusterMachine,
+  type Heritage,
+} from '../machines/cluster.ts'
 import type { ProcessStat, Vitals } from '../machines/protocol.ts'
 import { processStat } from '../machines/slots.ts'
 import type { Broker } from './brokers/broker.ts'
@@ -26,6 +32,7 @@ import {
 } from './logger.ts'
 import { humanName, newClusterId } from './names.ts'
 import { OrderDesk } from './orders.ts'
+import { orphans } from './orphans.ts'
 import { entryFile } from './process/entry.ts'
 import { fromProcess } from './process/fork.ts'
 import { inspectionOf } from './process/inspection.ts'
@@ -283,10 +290,10 @@ export class Cluster {
   }
 
   /** What must be there before anything is forked. A stop that comes meanwhile leaves nothing behind. */
-  async #prepare(signal: AbortSignal): Promise<void> {
+  async #prepare(signal: AbortSignal): Promise<ClusterLimits> {
     const settings = await resolveSettings(this.#options)
     const logger = this.#ownLogger ? relayTo(this.#ownLogger) : createLoggerLater(settings)
-    if (signal.aborted) return
+    if (signal.aborted) return limitsOf(settings)
     sweepRuntimeDirectories()
     this.#directory = makeRuntimeDirectory()
     this.#settings = settings
@@ -295,6 +302,7 @@ export class Cluster {
     this.#orders = new OrderDesk(this, this.#signer)
     this.#logger = logger
     if (settings.handleSignals) this.#handleSignals()
+    return limitsOf(settings)
   }
 
   /** Ends when nothing waits or is taken, in a cluster that runs once; else never. */
@@ -349,9 +357,9 @@ export class Cluster {
           ),
       },
       actors: {
-        prepare: fromPromise<void>(async ({ signal }) => {
+        prepare: fromPromise<ClusterLimits>(async ({ signal }) => {
           try {
-            await this.#prepare(signal)
+            return await this.#prepare(signal)
           } catch (error) {
             this.#refusal = error as Error
             throw error
@@ -359,7 +367,15 @@ export class Cluster {
         }),
         emptiness: fromPromise<void>(({ signal }) => this.#emptiness(signal)),
         bus: this.#bus.machine(),
-        sentinel: fromProcess<{ type: string }>({
+        orphans: orphans({
+          directory: () => this.#directory?.path as string,
+          onKill: (killed) =>
+            this.#recorder.record('orphans.killed', {
+              cluster: this.name,
+              processes: killed.map(({ name }) => name).join(', '),
+            }),
+        }),
+        sentinel: fromProcess<{ type: string }, Heritage | null>({
           module: entryFile,
           environment: () => childEnvironment(this.#settings as Settings),
           killAfter: 30_000,
@@ -369,7 +385,8 @@ export class Cluster {
           onRecords: (records) => {
             for (const record of records) this.#hear(record as LogRecord)
           },
-          childInput: (): RoleInput => ({
+          childInput: (heritage): RoleInput => ({
+            ...(heritage && { heritage }),
             role: 'sentinel',
             settings: this.#settings as Settings,
             directory: this.#directory?.path as string,
@@ -469,6 +486,10 @@ async function isEmpty(broker: Broker, { settings: { name } }: Identity): Promis
   const looks = [() => broker.queueSize(name), () => broker.lockSize(name), () => broker.queueSize(name)]
   for (const look of [...looks, ...looks]) if ((await look()) > 0) return false
   return true
+}
+
+function limitsOf({ grace, maxRestarts, restartWindow }: Settings): ClusterLimits {
+  return { maxRestarts, grace: grace * 1000, restartWindow: restartWindow * 1000 }
 }
 
 const LIVES = ['starting', 'running', 'stopping'] as const

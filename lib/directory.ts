@@ -90,6 +90,18 @@ export function isCertainlyDead(owner: ProcessIdentity): boolean {
   return !answersSignals(owner.pid)
 }
 
+/** When a process started, in clock ticks since the boot; an empty text where there is no /proc, or no such process. */
+export function startOf(pid: number): string {
+  return processStat(pid)?.startedAt ?? ''
+}
+
+/** True when a process of this machine that was seen alive is not there any more, though another one may have its pid. */
+export function isGone({ pid, bornAt }: { readonly pid: number; readonly bornAt: string }): boolean {
+  const stat = processStat(pid)
+  if (stat && bornAt !== '') return stat.startedAt !== bornAt || ENDED.has(stat.state)
+  return !answersSignals(pid)
+}
+
 const PREFIX = 'qc-'
 const RUNTIME_DIRECTORY = /^qc-\w{6}$/
 const OWNER = 'owner'

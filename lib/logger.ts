@@ -106,6 +106,9 @@ export interface Records {
   'monitor.reincarnated': Reincarnated
   'pusher.reincarnated': Reincarnated
   'scheduler.reincarnated': Reincarnated
+  'sentinel.reincarnated': Reincarnated
+  /** `processes`: those that were still there when their grace was over, by their names, with commas. */
+  'orphans.killed': ClusterNamed & { readonly processes: string }
   'cluster.stopping': ClusterNamed
   'sentinel.orphaned': Speaker & ClusterNamed
   'sentinel.stopping': Speaker
@@ -244,6 +247,12 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
   'monitor.reincarnated': suddenDeath('monitor'),
   'pusher.reincarnated': suddenDeath('pusher'),
   'scheduler.reincarnated': suddenDeath('scheduler'),
+  'sentinel.reincarnated': suddenDeath('sentinel'),
+  'orphans.killed': {
+    level: 'warn',
+    words: ({ cluster, processes }) =>
+      `Q Cluster ${cluster} killed what outlived a dead sentinel - ${processes}`,
+  },
   'cluster.stopping': { level: 'info', words: ({ cluster }) => `Q Cluster ${cluster} stopping.` },
   'sentinel.orphaned': {
     level: 'error',

@@ -1,6 +1,7 @@
 import { assertEvent, assign, fromCallback, fromPromise, sendParent, sendTo, setup } from 'xstate'
 import type {
   Cause,
+  ForkReport,
   NodeSignal,
   ProcessReport,
   ReadyReport,
@@ -47,6 +48,7 @@ export interface ChildContext extends ChildInput {
 
 /** What a slot tells its sentinel. */
 export type ChildReport =
+  | ForkReport
   | {
       readonly type: 'child.up'
       readonly id: string
@@ -121,6 +123,11 @@ export const childMachine = setup({
       const { pid, name } = event as Extract<ProcessReport, { type: 'process.spawned' }>
       return { pid, name }
     }),
+    reportForked: sendParent(({ event }) => {
+      const { pid, name, bornAt } = event as Extract<ProcessReport, { type: 'process.spawned' }>
+      return { type: 'child.forked', pid, name, bornAt }
+    }),
+    reportEnded: sendParent(({ context: { name } }) => ({ type: 'child.ended', name })),
     noteReady: assign({ socket: ({ event }) => (event as ReadyReport).socket ?? null }),
     noteExit: assign({
       exit: ({ event }) => {
@@ -202,7 +209,7 @@ export const childMachine = setup({
         }),
       },
       on: {
-        'process.spawned': { actions: 'noteSpawned' },
+        'process.spawned': { actions: ['noteSpawned', 'reportForked'] },
         'child.order': { actions: 'passOrder' },
         'child.kill': { actions: ['noteCause', 'kill'] },
         '*': { guard: 'isReport', actions: 'passReport' },
@@ -242,6 +249,7 @@ export const childMachine = setup({
     examining: {
       description: 'The process has ended; reading what it was running',
       tags: 'down',
+      entry: 'reportEnded',
       invoke: { src: 'lastWords', input: ({ context }) => ({ role: context.role, name: context.name }) },
       initial: 'unasked',
       states: {

@@ -1,4 +1,4 @@
-import { assign, emit, fromCallback, fromPromise, sendTo, setup, spawnChild } from 'xstate'
+import { assign, emit, fromCallback, fromPromise, raise, sendTo, setup, spawnChild } from 'xstate'
 import type {
   MonitorOrder,
   MonitorReport,
@@ -27,6 +27,8 @@ export type OutcomesOrder =
   | { readonly type: 'outcomes.abandon' }
   /** Report `outcomes.deserted` as soon as no worker is connected. */
   | { readonly type: 'outcomes.awaitDesertion' }
+  /** Kill the workers that are still connected. */
+  | { readonly type: 'outcomes.desert' }
 
 export type OutcomesReport =
   | { readonly type: 'outcomes.listening'; readonly socket: string }
@@ -35,7 +37,7 @@ export type OutcomesReport =
   | { readonly type: 'outcomes.deserted' }
   | MonitorReport
 
-export type MonitorEvent = MonitorOrder | OutcomesReport | OrphanedReport
+export type MonitorEvent = MonitorOrder | OutcomesReport | OrphanedReport | { readonly type: 'grace.over' }
 
 const monitorSetup = setup({
   types: {} as {
@@ -59,12 +61,17 @@ const monitorSetup = setup({
     finish: sendTo('outcomes', { type: 'outcomes.finish' } satisfies OutcomesOrder),
     abandon: sendTo('outcomes', { type: 'outcomes.abandon' } satisfies OutcomesOrder),
     awaitDesertion: sendTo('outcomes', { type: 'outcomes.awaitDesertion' } satisfies OutcomesOrder),
+    desert: sendTo('outcomes', { type: 'outcomes.desert' } satisfies OutcomesOrder),
+    /** Whatever the workers do: one that is blocked in a loop has not noticed that it is an orphan. */
+    awaitGrace: raise({ type: 'grace.over' }, { delay: 'GRACE' }),
     countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
     forgetAttempts: assign({ attempts: () => 0 }),
   },
   delays: {
     RECONNECT: ({ context }) => reconnectDelay(context.attempts),
     STEADY,
+    /** What workers get to finish what they have when nobody is left to guard them. Milliseconds. */
+    GRACE: 25_000,
   },
 })
 
@@ -101,7 +108,7 @@ const storeStates = {
 
 /**
  * Saves outcomes in batches and decides each delivery's fate.
- * Provide `outcomes`, `connectStore` and the action `announce`.
+ * Provide `outcomes`, `connectStore`, the action `announce` and the delay `GRACE`.
  */
 export const monitorMachine = monitorSetup.createMachine({
   id: 'monitor',
@@ -143,7 +150,8 @@ export const monitorMachine = monitorSetup.createMachine({
         'monitor.stop': 'stopping',
         'monitor.abort': { actions: 'abandon' },
         // Without a sentinel it outlives the workers, then stops by itself.
-        'process.orphaned': { actions: 'awaitDesertion' },
+        'process.orphaned': { actions: ['awaitDesertion', 'awaitGrace'] },
+        'grace.over': { actions: 'desert' },
         'outcomes.deserted': 'stopping',
       },
       initial: 'connected',
@@ -157,6 +165,8 @@ export const monitorMachine = monitorSetup.createMachine({
         'peer.listening': { actions: 'passOrder' },
         'worker.buried': { actions: 'passOrder' },
         'monitor.abort': { actions: 'abandon' },
+        'process.orphaned': { actions: 'awaitGrace' },
+        'grace.over': { actions: 'desert' },
         'outcomes.finished': 'stopped',
       },
       initial: 'connected',

@@ -102,6 +102,14 @@ export interface ProcessStat {
   readonly gauges: Readonly<Record<string, number>>
 }
 
+/** A process as whoever may have to end it knows it: another one that has got its pid meanwhile is not taken for it. */
+export interface ForkedProcess {
+  readonly pid: number
+  readonly name: string
+  /** Clock ticks from the boot to its start; empty where there is no /proc. */
+  readonly bornAt: string
+}
+
 /** Why a worker's process ended. */
 export type Cause = 'crashed' | 'timedOut' | 'shutdown'
 
@@ -121,7 +129,7 @@ export type ProcessOrder = { readonly type: 'process.kill'; readonly signal?: No
 export type NodeSignal = 'SIGKILL' | 'SIGTERM' | 'SIGSTOP' | 'SIGCONT'
 
 export type ProcessReport =
-  | { readonly type: 'process.spawned'; readonly pid: number; readonly name: string }
+  | ({ readonly type: 'process.spawned' } & ForkedProcess)
   | {
       readonly type: 'process.exited'
       readonly code: number | null
@@ -212,6 +220,11 @@ export type SentinelOrder =
   /** Kill what is left. */
   | { readonly type: 'sentinel.kill' }
 
+/** From a slot to its sentinel, and on to the cluster, which ends what a sentinel that died leaves behind. */
+export type ForkReport =
+  | ({ readonly type: 'child.forked' } & ForkedProcess)
+  | { readonly type: 'child.ended'; readonly name: string }
+
 export type SentinelReport =
   | { readonly type: 'sentinel.running' }
   | { readonly type: 'sentinel.paused' }
@@ -230,6 +243,7 @@ export type SentinelReport =
       /** Sums over all processes, the dead ones included. */
       readonly counters: Readonly<Record<string, number>>
     }
+  | ForkReport
   /** The sentinel's process ends after this. `interrupted` names the runs that did not finish. */
   | { readonly type: 'sentinel.stopped'; readonly interrupted: number; readonly deadline: boolean }
   | { readonly type: 'sentinel.failed'; readonly error: ReportedError }

@@ -2,6 +2,7 @@ import { and, assign, emit, enqueueActions, fromCallback, fromPromise, raise, se
 import { type ChildReport, childMachine } from './child.ts'
 import {
   type Cause,
+  type ForkReport,
   type MonitorReport,
   type Observed,
   type OrphanedReport,
@@ -25,6 +26,7 @@ import {
   isUp,
   newest,
   processStats,
+  restartsSpent,
   type Slots,
   STARTING,
   slotNamed,
@@ -40,6 +42,10 @@ export interface SentinelInput {
   readonly pid: number
   readonly workers: number
   readonly scheduler: boolean
+  /** True where it takes the place of one that died: it asks nobody whether all is well, for its cluster has to go on. */
+  readonly revived: boolean
+  /** Whether it is to let no task come in until it is told to. */
+  readonly paused: boolean
   /** Milliseconds that a stop may take before tasks are aborted. */
   readonly grace: number
   /** Unexplained deaths within `restartWindow` milliseconds that are borne. */
@@ -199,11 +205,16 @@ export const sentinelMachine = setup({
       const order = { type: 'pusher.open', workers: workers.map((id) => context.slots[id]?.name ?? '') }
       enqueue.sendTo('pusher', { type: 'child.order', order })
     }),
+    /** Told in the same breath as to open, so that it takes nothing in between. */
+    pauseIfPaused: enqueueActions(({ context, enqueue }) => {
+      if (context.paused) enqueue.sendTo('pusher', { type: 'child.order', order: { type: 'pusher.pause' } })
+    }),
     noteDown: assign({
       slots: ({ context, event }) =>
         withSlot(context, (event as Died).id, { state: 'down', pid: null, socket: null }),
     }),
     noteGone: assign({ slots: ({ context, event }) => withoutSlot(context, (event as Died).id) }),
+    passReport: emit(({ event }) => event as ForkReport),
     /** A child that has ended stays among the children until it is let go. */
     forgetChild: stopChild(({ event }) => (event as Died).id),
     /** Tells the monitor and the pusher what a dead worker leaves behind. */
@@ -266,7 +277,7 @@ export const sentinelMachine = setup({
       error: ({ event }) => toReportedError((event as unknown as { error: unknown }).error),
     }),
     noteRestartsSpent: assign({
-      error: ({ context, event }) => restartsSpent(context, event as Died),
+      error: ({ context, event }) => restartsSpent(context, (event as Died).role),
     }),
     reportProcesses: emit(({ context, event }) => {
       const { processes, counters } = event as ProcessesObserved
@@ -312,6 +323,8 @@ export const sentinelMachine = setup({
     ),
   },
   guards: {
+    isRevived: ({ context }) => context.revived,
+    isPaused: ({ context }) => context.paused,
     everyChildUp: ({ context }) => Object.keys(context.slots).every((id) => isUp(context, id)),
     budgetSpent: ({ context, event }) =>
       isUnexplained(event as Died) && context.recentDeaths >= context.maxRestarts,
@@ -363,6 +376,8 @@ export const sentinelMachine = setup({
   on: {
     'child.up': { actions: ['noteUp', 'introduce', 'repeatTestaments'] },
     'child.gone': { actions: ['buryWorker', 'noteGone', 'forgetChild'] },
+    'child.forked': { actions: 'passReport' },
+    'child.ended': { actions: 'passReport' },
     'worker.drained': { actions: 'noteDrained' },
     'worker.overran': { actions: 'killOverdue' },
     'tasks.interrupted': { actions: 'countInterrupted' },
@@ -386,6 +401,7 @@ export const sentinelMachine = setup({
       states: {
         pinging: {
           description: 'Asking the broker and the store whether they answer',
+          always: { guard: 'isRevived', target: 'forking' },
           invoke: {
             src: 'pingServices',
             onDone: 'forking',
@@ -399,8 +415,17 @@ export const sentinelMachine = setup({
         },
         opening: {
           description: 'Every sink is ready; the source may open',
-          entry: [{ type: 'announce', params: { event: 'sentinel.guarding' } }, 'openPusher'],
-          on: { 'pusher.opened': '#sentinel.running' },
+          entry: [
+            { type: 'announce', params: { event: 'sentinel.guarding' } },
+            'openPusher',
+            'pauseIfPaused',
+          ],
+          on: {
+            'pusher.opened': [
+              { guard: 'isPaused', target: '#sentinel.running.intake.paused' },
+              { target: '#sentinel.running' },
+            ],
+          },
         },
       },
     },
@@ -633,16 +658,5 @@ function endedEarly(role: Role, { code, signal }: Testament): ReportedError {
     name: 'ProcessExitError',
     code: 'QCLUSTER_PROCESS_EXIT',
     message: `A ${role} process ${how} before it was ready; look for its last words above.`,
-  }
-}
-
-function restartsSpent({ maxRestarts, restartWindow }: SentinelContext, { role }: Died): ReportedError {
-  return {
-    name: 'ProcessExitError',
-    code: 'QCLUSTER_RESTARTS',
-    exitCode: 5,
-    message:
-      `More than ${maxRestarts} processes (the last one a ${role}) died within ${restartWindow / 1000} seconds ` +
-      'without a task to blame; the cluster gives up. Find out why they die, or raise maxRestarts.',
   }
 }

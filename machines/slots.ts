@@ -3,7 +3,7 @@
  * slot is the place of one child process; whoever dies in it is replaced in it.
  */
 import type { ChildInput, ChildReport } from './child.ts'
-import type { Observed, PeerListening, ProcessStat, Role } from './protocol.ts'
+import type { Observed, PeerListening, ProcessStat, ReportedError, Role } from './protocol.ts'
 
 /** What the sentinel knows of a slot. */
 export interface Slot {
@@ -76,6 +76,21 @@ export function isUnexplained(died: Died): boolean {
   return died.role !== 'worker' || died.testament.running.length === 0
 }
 
+/** Why a supervisor gives up: processes die, and no task explains it. */
+export function restartsSpent(
+  { maxRestarts, restartWindow }: { readonly maxRestarts: number; readonly restartWindow: number },
+  role: ProcessStat['role'],
+): ReportedError {
+  return {
+    name: 'ProcessExitError',
+    code: 'QCLUSTER_RESTARTS',
+    exitCode: 5,
+    message:
+      `More than ${maxRestarts} processes (the last one a ${role}) died within ${restartWindow / 1000} seconds ` +
+      'without a task to blame; the cluster gives up. Find out why they die, or raise maxRestarts.',
+  }
+}
+
 export function withSlot(context: Slots, id: string, change: Partial<Slot>): Slots['slots'] {
   const known = context.slots[id]
   return known ? { ...context.slots, [id]: { ...known, ...change } } : context.slots
@@ -138,6 +153,14 @@ export function processStat(
     counters: seen?.counters ?? {},
     gauges: seen?.gauges ?? {},
   }
+}
+
+/** Adds up what was counted under the same names. */
+export function sumOf(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const sums: Record<string, number> = {}
+  for (const counts of all)
+    for (const [name, count] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + count
+  return sums
 }
 
 /** What of the enqueuer of actions is used by {@link hire} and {@link dismiss}. */

@@ -8,7 +8,7 @@ const ROOT = join(import.meta.dirname, '..')
 const LAYERS = [
   ['cli', 'testing'],
   ['index'],
-  ['cluster', 'bus', 'orders', 'inspection'],
+  ['cluster', 'bus', 'orders', 'orphans', 'inspection'],
   ['roles', 'process'],
   ['client', 'dead', 'connection', 'tasks', 'stat', 'control'],
   ['brokers', 'stores', 'package', 'envelope', 'notices'],

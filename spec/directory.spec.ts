@@ -6,15 +6,32 @@ import { join } from 'node:path'
 import { expect } from 'chai'
 import {
   isCertainlyDead,
+  isGone,
   makeRuntimeDirectory,
   type ProcessIdentity,
   type RuntimeDirectory,
+  startOf,
   sweepRuntimeDirectories,
   thisProcess,
 } from '../lib/directory.ts'
 
 const MODULE = JSON.stringify(new URL('../lib/directory.ts', import.meta.url).href)
 const isLinux = process.platform === 'linux'
+
+describe('a process that may have to be killed', () => {
+  it('is gone when it has ended, also where another one has its pid', async () => {
+    const child = spawn(process.execPath, ['-e', 'process.stdin.resume()'], {
+      stdio: ['pipe', 'ignore', 'inherit'],
+    })
+    await once(child, 'spawn')
+    const seen = { pid: child.pid as number, bornAt: startOf(child.pid as number) }
+    expect(isGone(seen)).to.equal(false)
+    if (isLinux) expect(isGone({ ...seen, bornAt: '1' })).to.equal(true)
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    expect(isGone(seen)).to.equal(true)
+  })
+})
 
 describe('a runtime directory', () => {
   let directory: RuntimeDirectory

@@ -10,6 +10,7 @@ import type {
   Vitals,
   Watch,
 } from '../../machines/protocol.ts'
+import { startOf } from '../directory.ts'
 import { processName } from '../names.ts'
 import { inspectionOf } from './inspection.ts'
 
@@ -75,7 +76,10 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
       sendBack({ type: 'process.exited', code, signal, ...(error && { error }) } satisfies ProcessReport)
     }
     child.on('spawn', () =>
-      sendBack({ type: 'process.spawned', pid: child.pid as number, name } satisfies ProcessReport),
+      sendBack({
+        ...{ type: 'process.spawned', pid: child.pid as number, name },
+        bornAt: startOf(child.pid as number),
+      } satisfies ProcessReport),
     )
     child.on('message', (message: Upward) => {
       if (message.kind === 'event') sendBack(message.event)

@@ -33,13 +33,19 @@ serveProcess(async (served: ServedProcess) => {
     ...{ input: undefined, ...(await rootOf(context, served)) },
     orphanGrace: orphanGrace(input),
     vitalsCycle: statCycle(input.settings),
+    // Without a parent it tells the rest of the story itself.
+    onOrphanRecords: (records) => writeLines(records as readonly LogRecord[], input.settings),
     onOrder,
   }
 })
 
-/** A sentinel outlives the children that it stops: the end of their grace is the beginning of its last stages. */
+/**
+ * A sentinel outlives the children that it stops, and a monitor the workers that it may have to kill: the end of their
+ * grace is the beginning of the last that these do.
+ */
 function orphanGrace({ role, settings }: RoleInput): number {
-  return (role === 'sentinel' ? settings.grace + 10 : settings.grace) * 1000
+  const longer = { sentinel: 10, monitor: 5 }[role as string] ?? 0
+  return (settings.grace + longer) * 1000
 }
 
 async function rootOf(context: RoleContext, served: ServedProcess): Promise<Root> {
@@ -70,7 +76,5 @@ async function sentinelRoot(context: RoleContext, { record }: ServedProcess): Pr
   return {
     logic: sentinel(context, import.meta.filename, relay),
     input: sentinelInput(context),
-    // Without a cluster it tells the rest of the story itself.
-    onOrphanRecords: (records) => writeLines(records as readonly LogRecord[], context.settings),
   }
 }

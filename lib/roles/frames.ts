@@ -88,7 +88,7 @@ export type PusherToWorker =
   | { readonly kind: 'farewell' }
 
 export type WorkerToMonitor =
-  | { readonly kind: 'hello'; readonly worker: string }
+  | { readonly kind: 'hello'; readonly worker: string; readonly pid: number }
   | { readonly kind: 'ended'; readonly outcomes: readonly Ended[] }
 
 export type MonitorToWorker = { readonly kind: 'released'; readonly keys: readonly RunKey[] }

@@ -34,8 +34,12 @@ export function monitor(role: RoleContext) {
     encodeFailure: (message) => encodeError({ name: 'Error', message }),
   })
 
+  /** Of the workers whose connections are open, which is why their pids are still theirs. */
+  const pids = new Set<number>()
   const stir = role.measure(() => outcomes.measures)
   return monitorMachine.provide({
+    // A cluster that lives does it first, and says so in its log.
+    delays: { GRACE: settings.grace * 1000 + 1_000 },
     actions: {
       announce: (_, { event, ...fields }) =>
         record(event, { process: role.name, pid: process.pid, ...fields }),
@@ -49,10 +53,13 @@ export function monitor(role: RoleContext) {
       }),
       outcomes: fromCallback<OutcomesOrder>(({ sendBack, receive }) => {
         report = sendBack
-        receive((order) => obey(outcomes, order))
+        receive((order) => {
+          if (order.type === 'outcomes.desert') for (const pid of pids) process.kill(pid, 'SIGKILL')
+          else obey(outcomes, order)
+        })
         const path = socketPath(role.directory, `m${process.pid}`)
         const server = listen<WorkerToMonitor, MonitorToWorker>(path, (socket) =>
-          receiveFrom(outcomes, socket, stir),
+          receiveFrom(outcomes, socket, { stir, pids }),
         )
         void server.then(() => sendBack({ type: 'outcomes.listening', socket: path }))
         return () => void server.then((open) => open.destroy())
@@ -65,7 +72,7 @@ function retentionOf({ name, saveLimit, saveLimitPer, saveFor }: Settings): Rete
   return { queue: name, limit: saveLimit, per: saveLimitPer, atLeast: saveFor * 1000 }
 }
 
-function obey(outcomes: Outcomes, order: OutcomesOrder): void {
+function obey(outcomes: Outcomes, order: Exclude<OutcomesOrder, { type: 'outcomes.desert' }>): void {
   switch (order.type) {
     case 'peer.listening':
       void attach(outcomes, order.socket)
@@ -98,17 +105,20 @@ async function attach(outcomes: Outcomes, path: string): Promise<void> {
 function receiveFrom(
   outcomes: Outcomes,
   socket: FrameSocket<WorkerToMonitor, MonitorToWorker>,
-  stir: () => void,
+  { stir, pids }: { readonly stir: () => void; readonly pids: Set<number> },
 ): void {
   let worker: string | undefined
+  let pid = 0
   socket.onMessage((message) => {
     stir()
     if (message.kind === 'hello') {
-      worker = message.worker
+      ;({ worker, pid } = message)
+      pids.add(pid)
       outcomes.welcome(worker, (reply) => socket.send(reply))
     } else if (worker !== undefined) outcomes.hear(worker, message.outcomes)
   })
   socket.onClose(() => {
+    pids.delete(pid)
     if (worker !== undefined) outcomes.farewell(worker)
     socket.destroy()
   })

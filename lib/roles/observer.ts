@@ -1,5 +1,6 @@
 import type { CurrentTask, Observed, Vitals } from '../../machines/protocol.ts'
 import type { ProcessesObserved } from '../../machines/sentinel.ts'
+import { sumOf } from '../../machines/slots.ts'
 import type { RunningRecord } from '../process/board.ts'
 import { residentSize } from '../process/vitals.ts'
 
@@ -31,7 +32,7 @@ export class Observer {
 
   /** A process is gone: what it had counted stays in the sums. */
   bury(name: string): void {
-    this.#past = sum([this.#past, this.#vitals.get(name)?.counters ?? {}])
+    this.#past = sumOf([this.#past, this.#vitals.get(name)?.counters ?? {}])
     this.#vitals.delete(name)
   }
 
@@ -47,7 +48,7 @@ export class Observer {
     return {
       type: 'processes.observed',
       processes: Object.fromEntries(processes.map(([name, one]) => [name, withMemory(one)])),
-      counters: sum([this.#past, ...counted]),
+      counters: sumOf([this.#past, ...counted]),
     }
   }
 
@@ -70,11 +71,4 @@ function withMemory(one: Observed): Observed {
 
 function toCurrentTask({ taskId, run, attempt, name, func, startedAt }: RunningRecord): CurrentTask {
   return { taskId, run, attempt, name, func, startedAt }
-}
-
-function sum(all: readonly Counts[]): Counts {
-  const sums: Record<string, number> = {}
-  for (const counts of all)
-    for (const [name, count] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + count
-  return sums
 }

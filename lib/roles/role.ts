@@ -1,3 +1,4 @@
+import type { Heritage } from '../../machines/cluster.ts'
 import type { Measures, Role } from '../../machines/protocol.ts'
 import type { Settings } from '../config.ts'
 
@@ -11,6 +12,8 @@ export interface RoleInput {
   readonly events: readonly string[]
   /** The cluster's four words. */
   readonly cluster: string
+  /** Of a sentinel that takes the place of one that died. */
+  readonly heritage?: Heritage
 }
 
 /** What every role has: its input, who it is, and a way to say what happens. */

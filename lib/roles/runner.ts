@@ -73,7 +73,7 @@ export class Runner {
 
   meetMonitor(send: (message: WorkerToMonitor) => void, flush: () => void): void {
     this.#monitor = { send, flush }
-    send({ kind: 'hello', worker: this.#options.worker })
+    send({ kind: 'hello', worker: this.#options.worker, pid: process.pid })
     this.#unsent = []
     for (const outcomes of inFrames([...this.#kept.values()])) send({ kind: 'ended', outcomes })
     if (this.#greet) this.#greetPusher(this.#greet)

@@ -65,10 +65,13 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
 }
 
 /** The settings that the sentinel's machine decides by, in milliseconds. */
-export function sentinelInput({ name, settings }: RoleContext): SentinelInput {
+export function sentinelInput({ name, settings, heritage }: RoleContext): SentinelInput {
   const { workers, scheduler, grace, maxRestarts, restartWindow } = settings
   return {
-    ...{ name, pid: process.pid, workers, scheduler, maxRestarts },
+    ...{ name, pid: process.pid, scheduler, maxRestarts },
+    workers: heritage?.workers ?? workers,
+    revived: heritage !== undefined,
+    paused: heritage?.paused ?? false,
     grace: grace * 1000,
     restartWindow: restartWindow * 1000,
   }

@@ -24,6 +24,7 @@ const aTask: RunningTask = {
 /** A slot under a parent that writes down what it hears, with processes that do as the spec says. */
 function slot({ running = [] as RunningTask[], input = {} as Partial<ChildInput> } = {}) {
   const clock = new SimulatedClock()
+  const forks: object[] = []
   const heard: { type: string; [key: string]: unknown }[] = []
   const processes: { orders: string[]; say: (event: { type: string; [key: string]: unknown }) => void }[] = []
   const fake = fromCallback<{ type: string }, IncarnationInput>(({ sendBack, receive }) => {
@@ -45,6 +46,8 @@ function slot({ running = [] as RunningTask[], input = {} as Partial<ChildInput>
       input: { id: 'worker-1', role: 'worker', stopOrder: { type: 'worker.stop' }, ...input },
     }),
     on: {
+      'child.forked': { actions: ({ event }) => void forks.push(event) },
+      'child.ended': { actions: ({ event }) => void forks.push(event) },
       '*': { actions: ({ event }) => void (event.type.startsWith('xstate.') || heard.push(event as never)) },
     },
   })
@@ -52,14 +55,14 @@ function slot({ running = [] as RunningTask[], input = {} as Partial<ChildInput>
   const child = actor.getSnapshot().children.slot as AnyActorRef
   const last = () => processes.at(-1) as (typeof processes)[number]
   const up = () => {
-    last().say({ type: 'process.spawned', pid: 7, name: `Process-${processes.length}` })
+    last().say({ type: 'process.spawned', pid: 7, name: `Process-${processes.length}`, bornAt: '1' })
     last().say({ type: 'process.ready', socket: '/s' })
   }
   const die = async (signal = 'SIGKILL') => {
     last().say({ type: 'process.exited', code: null, signal })
     await new Promise(setImmediate)
   }
-  return { clock, heard, processes, child, last, up, die, value: () => child.getSnapshot().value }
+  return { forks, clock, heard, processes, child, last, up, die, value: () => child.getSnapshot().value }
 }
 
 describe('the child machine', () => {
@@ -70,6 +73,15 @@ describe('the child machine', () => {
     last().say({ type: 'process.ready', socket: '/s' })
     expect(value()).to.deep.equal({ alive: 'up' })
     expect(heard[0]).to.include({ type: 'child.up', id: 'worker-1', name: 'Process-1', pid: 7, socket: '/s' })
+  })
+
+  it('tells of each process that it has, for whoever has to end it should its sentinel die', async () => {
+    const { forks, up, die } = slot()
+    up()
+    const forked = { type: 'child.forked', pid: 7, name: 'Process-1', bornAt: '1' }
+    expect(forks).to.deep.equal([forked])
+    await die()
+    expect(forks).to.deep.equal([forked, { type: 'child.ended', name: 'Process-1' }])
   })
 
   it('replaces a process that dies unasked, and tells with what it left', async () => {

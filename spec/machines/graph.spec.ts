@@ -2,9 +2,11 @@ import { expect } from 'chai'
 import type { AnyMachineSnapshot, AnyStateMachine, AnyStateNode, EventObject, StateValue } from 'xstate'
 import { type AdjacencyMap, type AdjacencyValue, getAdjacencyMap, getStateNodes } from 'xstate/graph'
 import {
+  type ClusterContext,
   childMachine,
   clusterMachine,
   monitorMachine,
+  orphansMachine,
   pusherMachine,
   type SentinelContext,
   schedulerMachine,
@@ -46,18 +48,42 @@ const subjects: readonly Subject[] = [
         { code: 5, signal: null },
       ],
       'sentinel.failed': [{ error: { name: 'Error', message: 'x' } }],
+      'child.forked': [{ pid: 1, name: 'p', bornAt: '' }],
+      'child.ended': [{ name: 'p' }],
+      'sentinel.reported': [{ processes: [], reincarnations: 0, workers: 1, counters: {} }],
+      'orphans.ended': [0, 1].map((n) => ({ id: `orphans-${n}`, killed: false })),
+      'xstate.done.actor.0.cluster.starting.preparing': [
+        { output: { grace: 1, maxRestarts: 1, restartWindow: 1 } },
+      ],
     },
     stops: ['cluster.stop', 'cluster.abort', 'cluster.kill'],
     // `Cluster.stop()` answers false there: nothing has been started.
     deaf: ['cluster.idle'],
-    decides: ({ error }: { error: unknown }) => error !== null,
+    decides: ({ error, children, orphans, recentDeaths, paused }: ClusterContext) => [
+      ...[error !== null, children.length, orphans.length, Math.min(recentDeaths, 1), paused],
+    ],
+    plausible: ({ context, value }, event) => {
+      const { children, orphans, deaths } = context as ClusterContext
+      // One child, forked before its sentinel dies for the first time: else there is no end.
+      if (event.type === 'child.forked')
+        return value !== 'idle' && children.length + orphans.length + deaths === 0
+      if (event.type === 'child.ended') return children.length > 0
+      return event.type !== 'orphans.ended' || orphans.includes((event as EventObject & { id: string }).id)
+    },
+  },
+  {
+    machine: orphansMachine,
+    input: { id: 'o', processes: [], grace: 1 },
+    stops: ['orphans.kill'],
+    payloads: { 'xstate.done.actor.absence': [{ output: undefined }] },
+    atWork: (snapshot) => snapshot.matches('finishing'),
   },
   {
     machine: sentinelMachine,
     // One of each role, and one more worker in its place or beside it; the scheduler's slot is as any.
     input: {
       ...{ name: 's', pid: 1, workers: 1, scheduler: false },
-      ...{ grace: 1, maxRestarts: 1, restartWindow: 1 },
+      ...{ grace: 1, maxRestarts: 1, restartWindow: 1, revived: false, paused: false },
     },
     payloads: {
       'child.up': born.map((one) => ({ ...one, socket: '/s' })),
@@ -125,7 +151,10 @@ const subjects: readonly Subject[] = [
 
 /** Nobody is told here, and the parents that would be told do not exist. */
 const unheard = Object.fromEntries(
-  ['reportUp', 'reportDied', 'reportGone', 'passReport'].map((action) => [action, () => {}]),
+  [...['reportUp', 'reportDied', 'reportGone', 'passReport', 'reportForked'], 'reportEnded'].map((action) => [
+    action,
+    () => {},
+  ]),
 )
 
 type Graph = AdjacencyMap<AnyMachineSnapshot, EventObject>

@@ -167,6 +167,16 @@ describe('the monitor machine', () => {
     expect(value()).to.equal('stopped')
   })
 
+  it('kills the workers that have not left when it is orphaned and the grace is over', async () => {
+    const { running, send, clock, ordered } = made()
+    await running()
+    send({ type: 'process.orphaned' })
+    clock.increment(24_999)
+    expect(ordered()).not.to.include('outcomes.desert')
+    clock.increment(1)
+    expect(ordered().at(-1)).to.equal('outcomes.desert')
+  })
+
   it('hears of peers and of dead workers, and tells what became of them, while it runs and while it stops', async () => {
     const { running, send, say, orders, reports } = made()
     const told = [

@@ -89,11 +89,13 @@ function guard({
   const actor = createActor(machine, {
     clock,
     input: {
-      ...{ name: 'Process-s', pid: 1, workers: 2, scheduler: true },
+      ...{ name: 'Process-s', pid: 1, workers: 2, scheduler: true, revived: false, paused: false },
       ...{ grace: 25_000, maxRestarts: 2, restartWindow: 30_000, ...input },
     },
   })
-  actor.on('*', (report) => void reports.push(report))
+  actor.on('*', (report) => {
+    if (!report.type.startsWith('child.')) reports.push({ ...report })
+  })
   actor.start()
   const last = (role: Role) => processes.findLast((one) => one.role === role) as FakeProcess
   const of = (role: Role) => processes.filter((one) => one.role === role)
@@ -148,6 +150,25 @@ describe('the sentinel machine', () => {
     expect(value()).to.equal('failed')
     const crossed = JSON.parse(JSON.stringify(reports.at(-1)))
     expect(crossed.error).to.include({ message: 'no broker there', code: 'QCLUSTER_BROKER' })
+  })
+
+  it('asks nobody whether all is well where it takes the place of one that died', async () => {
+    const { value } = guard({
+      input: { revived: true },
+      ping: async () => {
+        throw new Error('no broker there')
+      },
+    })
+    await settle()
+    expect(value()).to.deep.equal(AT_WORK)
+  })
+
+  it('takes nothing, from the first moment, where the one before it was paused', async () => {
+    const { value, last } = guard({ input: { revived: true, paused: true } })
+    await settle()
+    expect(value()).to.deep.equal({ running: { intake: 'paused', staff: 'settled' } })
+    const told = last('pusher').orders.map(({ type }) => type)
+    expect(told.indexOf('pusher.pause')).to.equal(told.indexOf('pusher.open') + 1)
   })
 
   it('stops by the documented stages, in their order', async () => {

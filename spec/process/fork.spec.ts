@@ -247,6 +247,8 @@ describe('a process as an actor', function () {
           input: { id: 'worker-1', role: 'worker', stopOrder: { type: 'no such order' }, stopTimeout },
         }),
         on: {
+          'child.forked': {},
+          'child.ended': {},
           '*': {
             actions: ({ event }) => void (event.type.startsWith('xstate.') || heard.push(event as Heard)),
           },
