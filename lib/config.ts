@@ -55,9 +55,6 @@ export interface ResolvedConfig {
   readonly configFile?: string
 }
 
-/** Seconds from a run's own deadline to the kill of its worker: for a task that heeds its abort signal. */
-export const TIMEOUT_GRACE = 3
-
 /** Milliseconds between two stats: the guard cycle, but never so long that the cluster seems to be gone. */
 export function statCycle({ guardCycle }: Pick<Settings, 'guardCycle'>): number {
   return Math.min(guardCycle, 1) * 1000

@@ -228,6 +228,15 @@ export class TaskShutdownError extends TaskAbortedError {
   }
 }
 
+/** A worker's process ended while it ran the task: a crash, a kill from outside, or no memory left. */
+export class WorkerDiedError extends QclusterError {
+  readonly code = 'QCLUSTER_WORKER_DIED'
+
+  constructor({ signal, code }: { readonly signal: string | null; readonly code: number | null }) {
+    super(`Worker process died while running the task (${signal ? `signal ${signal}` : `exit code ${code}`})`)
+  }
+}
+
 /** Code that no worker runs asked for its task. Call `currentTask()` from within one. */
 export class NoCurrentTaskError extends QclusterError {
   readonly code = 'QCLUSTER_NO_CURRENT_TASK'

@@ -99,6 +99,11 @@ const ownOptions = z.object({
   )
     .default(null)
     .describe('Seconds that a run may take; null: as long as it needs. A task can have its own.'),
+  timeoutGrace: seconds()
+    .default(3)
+    .describe(
+      'Seconds that a run gets after its timeout to heed its abort signal, before its worker is killed.',
+    ),
   queueLimit: wholeNumber(1)
     .default(1000)
     .describe('The most deliveries the cluster holds in memory; never under workers × concurrency + 1.'),

@@ -50,6 +50,8 @@ export interface RunningTask {
   readonly maxAttempts?: number
   /** Seconds. */
   readonly retry?: number
+  /** Seconds that it might take. */
+  readonly timeout?: number
   /** True when the run was past its own deadline as its process ended. */
   readonly overran: boolean
 }

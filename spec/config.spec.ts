@@ -58,6 +58,7 @@ describe('configuration', () => {
         tasks: [],
         concurrency: 1,
         timeout: null,
+        timeoutGrace: 3,
         saveLimit: 250,
         saveLimitPer: null,
         saveFor: 60,

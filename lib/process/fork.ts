@@ -37,6 +37,11 @@ export interface ProcessOptions<TInput = unknown> {
   readonly execArgv?: readonly string[]
   /** The child's environment, asked for when it is forked; this process's own where absent. */
   readonly environment?: () => NodeJS.ProcessEnv
+  /**
+   * Whether the child leads a process group of its own (POSIX): what it has started, and not let go of by a group of its
+   * own (`detached`), is killed with it, and when it is gone. The signals of a terminal do not reach it then.
+   */
+  readonly ownGroup?: (input: TInput) => boolean
   /** Milliseconds the child may take to leave after its parent has let go of it; then it is killed. */
   readonly killAfter?: number
   /** Called with each batch of log records that the child sends. */
@@ -61,7 +66,9 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
   return fromCallback<TOrder | ProcessOrder, TInput>(({ input, sendBack, receive, self, system }) => {
     const name = processName()
     const inspection = inspectionOf(system)
+    const ownGroup = process.platform !== 'win32' && (options.ownGroup?.(input) ?? false)
     const child = fork(modulePath(options.module), [], {
+      detached: ownGroup,
       execArgv: [...(options.execArgv ?? [])],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       ...(options.environment && { env: options.environment() }),
@@ -69,9 +76,14 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
     let failure: ReportedError | undefined
     let gone = false
 
+    const end = (signal: NodeSignal = 'SIGKILL') => {
+      child.kill(signal)
+      if (ownGroup && signal === 'SIGKILL') killGroup(child)
+    }
     const leave = (code: number | null, signal: string | null, error = failure) => {
       if (gone) return
       gone = true
+      if (ownGroup) killGroup(child)
       lose({ code, signal })
       sendBack({ type: 'process.exited', code, signal, ...(error && { error }) } satisfies ProcessReport)
     }
@@ -103,12 +115,12 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
       watch: (watch) => tell(child, { kind: 'watch', watch }),
     })
     receive((event) => {
-      if (event.type === 'process.kill') child.kill((event as { signal?: NodeSignal }).signal ?? 'SIGKILL')
+      if (event.type === 'process.kill') end((event as { signal?: NodeSignal }).signal)
       else tell(child, { kind: 'event', event })
     })
     return () => {
       lose({ code: child.exitCode, signal: child.signalCode })
-      letGo(child, options.killAfter ?? 3_000)
+      letGo(child, end, options.killAfter ?? 3_000)
     }
   })
 }
@@ -122,10 +134,19 @@ function tell(child: ChildProcess, message: Downward): void {
   if (child.connected) child.send(message, () => {})
 }
 
-function letGo(child: ChildProcess, killAfter: number): void {
+function letGo(child: ChildProcess, end: () => void, killAfter: number): void {
   child.removeAllListeners('message')
   if (child.exitCode !== null || child.signalCode !== null) return
   if (child.connected) child.disconnect()
-  const killer = setTimeout(() => child.kill('SIGKILL'), killAfter)
+  const killer = setTimeout(end, killAfter)
   child.once('exit', () => clearTimeout(killer))
+}
+
+/** Also when its leader is gone: a group keeps its number as long as somebody is in it. */
+function killGroup({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL')
+  } catch {
+    // Nobody is left in it.
+  }
 }

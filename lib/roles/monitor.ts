@@ -6,7 +6,6 @@ import { connectIfThere, type FrameSocket, listen, socketPath } from '../process
 import { Signer } from '../signing.ts'
 import { createStore, storeOptionsOf } from '../stores/index.ts'
 import type { Retention, Store } from '../stores/store.ts'
-import { encodeError } from '../tasks/failure.ts'
 import type { MonitorToPusher, MonitorToWorker, PusherToMonitor, WorkerToMonitor } from './frames.ts'
 import { Outcomes } from './outcomes.ts'
 import type { RoleContext } from './role.ts'
@@ -31,7 +30,6 @@ export function monitor(role: RoleContext) {
     report: (event) => report(event),
     record,
     sealNotices: (told) => (settings.broker === null ? [] : sealNotices(told, signer)),
-    encodeFailure: (message) => encodeError({ name: 'Error', message }),
   })
 
   /** Of the workers whose connections are open, which is why their pids are still theirs. */

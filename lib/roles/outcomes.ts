@@ -17,7 +17,7 @@ import {
   runKey,
   type Verdict,
 } from './frames.ts'
-import { outcomeOfDead, outcomeOfRefused, outcomeOfUnfinished, type Scene } from './postmortem.ts'
+import { outcomeOfDead, outcomeOfRefused, outcomeOfUnfinished } from './postmortem.ts'
 import { type Defaults, verdictInStore, verdictOn } from './verdict.ts'
 
 /** Outcomes in one transaction. */
@@ -25,7 +25,7 @@ const BATCH = 500
 /** Decided runs that are remembered for the redeliveries of a lost broker connection. */
 const REMEMBERED = 10_000
 
-export interface OutcomesOptions extends Scene, Defaults {
+export interface OutcomesOptions extends Defaults {
   /** The queue that the outcomes are of. */
   readonly queue: string
   readonly store: Pick<Store, 'save' | 'decisions'>
@@ -169,7 +169,7 @@ export class Outcomes {
   #giveUp(job: Job): void {
     const reason = 'never finished'
     const key = keyOf(job.header)
-    this.#open(outcomeOfUnfinished(job, this.#options), null, { key, fate: 'deadLetter', reason })
+    this.#open(outcomeOfUnfinished(job), null, { key, fate: 'deadLetter', reason })
   }
 
   /** The store is there. */
@@ -202,7 +202,7 @@ export class Outcomes {
   async #saveAlone(one: Case): Promise<void> {
     const refused = await this.#refusal(one)
     if (!refused) return
-    one.ended = outcomeOfRefused(one.ended, refused.message, this.#options)
+    one.ended = outcomeOfRefused(one.ended, refused)
     one.verdict = verdictOn(one.ended, this.#options)
     // Should not even this be kept, then the log and the dead letter tell of it.
     await this.#refusal(one)
@@ -381,7 +381,7 @@ export class Outcomes {
     for (const [i, task] of testament.running.entries()) {
       const key = keys[i] as RunKey
       if (this.#cases.has(key) || this.#decided.has(key)) continue
-      this.#open(outcomeOfDead(testament, task, jobs.get(key), this.#options), null)
+      this.#open(outcomeOfDead(testament, task, jobs.get(key)), null)
     }
     this.#mourned.set(worker, keys)
     this.#pump()

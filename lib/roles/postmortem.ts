@@ -1,26 +1,17 @@
 /** The outcomes of runs that nobody told: their worker died, or no worker ever finished them. */
 import type { RunningTask, Testament } from '../../machines/protocol.ts'
+import { type OutcomeRefusedError, TaskTimeoutError, WorkerDiedError } from '../errors.ts'
 import type { TaskHeader } from '../package.ts'
+import { encodeError, type FailureRecord } from '../tasks/failure.ts'
 import type { Ended, Job } from './frames.ts'
-
-/** What an outcome says of where it was made. */
-export interface Scene {
-  /** Encodes a failure that no worker could encode. */
-  readonly encodeFailure: (message: string) => string
-}
 
 /**
  * What a dead worker was running has failed, unless a stop cut it short or it only ran beside one that took too long.
  * @param job the run as the pusher knows it; a pusher that is new may not
  */
-export function outcomeOfDead(
-  testament: Testament,
-  task: RunningTask,
-  job: Job | undefined,
-  scene: Scene,
-): Ended {
+export function outcomeOfDead(testament: Testament, task: RunningTask, job: Job | undefined): Ended {
   const header = { ...limitsOf(task), ...(job?.header ?? headerOf(task)) }
-  const told = failure({ header, args: job?.args ?? '[]' }, lastWords(testament, task), scene)
+  const told = failure({ header, args: job?.args ?? '[]' }, causeOf(testament, task))
   return {
     ...told,
     startedAt: task.startedAt,
@@ -31,25 +22,25 @@ export function outcomeOfDead(
 }
 
 /** A run that was handed out time and again and never had an outcome. */
-export function outcomeOfUnfinished(job: Pick<Job, 'header' | 'args'>, scene: Scene): Ended {
-  return failure(job, 'Task never finished: it was handed out too often', scene)
+export function outcomeOfUnfinished(job: Pick<Job, 'header' | 'args'>): Ended {
+  return failure(job, { name: 'Error', message: 'Task never finished: it was handed out too often' })
 }
 
 /** The same run as a failure: what it returned, and what it was given, may be what the store will not keep. */
-export function outcomeOfRefused(ended: Ended, reason: string, { encodeFailure }: Scene): Ended {
+export function outcomeOfRefused(ended: Ended, { name, code, message }: OutcomeRefusedError): Ended {
   return {
     ...ended,
     args: '[]',
     success: false,
-    result: encodeFailure(`result could not be saved: ${reason}`),
+    result: encodeError({ name, code, message: `result could not be saved: ${message}` }),
   }
 }
 
-function failure({ header, args }: Pick<Job, 'header' | 'args'>, message: string, scene: Scene): Ended {
+function failure({ header, args }: Pick<Job, 'header' | 'args'>, error: FailureRecord): Ended {
   const now = Date.now()
   return {
     ...{ header, args, startedAt: now, stoppedAt: now },
-    ...{ success: false, result: scene.encodeFailure(message) },
+    ...{ success: false, result: encodeError(error) },
   }
 }
 
@@ -62,8 +53,11 @@ function limitsOf({ maxAttempts, retry }: RunningTask): Pick<TaskHeader, 'maxAtt
   return { ...(maxAttempts !== undefined && { maxAttempts }), ...(retry !== undefined && { retry }) }
 }
 
-function lastWords({ cause, code, signal }: Testament, task: RunningTask): string {
-  if (cause === 'timedOut' && task.overran)
-    return 'Task exceeded maximum timeout value; its worker process was killed'
-  return `Worker process died while running the task (${signal ? `signal ${signal}` : `exit code ${code}`})`
+/** Without a stack: it would be the monitor's. */
+function causeOf({ cause, code: exitCode, signal }: Testament, task: RunningTask): FailureRecord {
+  const isOverdue = cause === 'timedOut' && task.overran
+  const { name, message, code } = isOverdue
+    ? new TaskTimeoutError({ seconds: task.timeout ?? 0, isKilled: true })
+    : new WorkerDiedError({ signal, code: exitCode })
+  return { name, message, code }
 }

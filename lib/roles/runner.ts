@@ -224,6 +224,8 @@ export class Runner {
 
   #expire(job: Job, slot: number): void {
     const { header } = job
+    // What ran here before may still stand on the board, for this run was to take its place.
+    this.#options.board.finish(slot)
     this.#freeSlots.push(slot)
     const result = encodeError(toFailure(new TaskExpiredError(header)))
     this.#end(keyOf(header), { ...this.#endedOf(job), withdrawn: 'expired', result }, 0)

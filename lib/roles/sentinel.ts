@@ -3,21 +3,14 @@ import { childMachine, type IncarnationInput } from '../../machines/child.ts'
 import type { RunningTask } from '../../machines/protocol.ts'
 import { type SentinelInput, sentinelMachine } from '../../machines/sentinel.ts'
 import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
-import { statCycle, TIMEOUT_GRACE } from '../config.ts'
+import { statCycle } from '../config.ts'
 import type { RunningRecord } from '../process/board.ts'
 import { fromProcess } from '../process/fork.ts'
 import { createStore, storeOptionsOf } from '../stores/index.ts'
 import { Boards } from './boards.ts'
 import { Observer } from './observer.ts'
 import type { RoleContext, RoleInput } from './role.ts'
-
-/** How often the timer boards are read at the least. Milliseconds. */
-const LONGEST_CYCLE = 250
-/**
- * The same while nothing runs, when each look would wake an idle machine for nothing. A run that starts right after a
- * look may overrun a timeout that is shorter than this unseen for as long.
- */
-const RESTING_CYCLE = 1_000
+import { isOverdue, Watch } from './watch.ts'
 
 /**
  * What the sentinel's machine is provided with: processes to fork (from `entry`), boards to read, services to ask.
@@ -38,6 +31,8 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
         actors: {
           process: fromProcess<{ type: string }, IncarnationInput>({
             module: entry,
+            // What a task has started ends with its worker.
+            ownGroup: ({ role }) => role === 'worker',
             onRecords: relay,
             onVitals: (name, vitals) => observer.hear(name, vitals),
             childInput: (input): RoleInput => ({ role: input.role, settings, directory, cluster, events }),
@@ -49,16 +44,10 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
         },
       }),
       watch: fromCallback<{ type: string }>(({ sendBack }) => {
-        const cycle = Math.min(settings.guardCycle * 1000, LONGEST_CYCLE)
-        const look = () => {
-          const running = boards.look()
-          for (const worker of overdueWorkers(running)) sendBack({ type: 'worker.overran', worker })
-          const observed = observer.look()
-          if (observed) sendBack(observed)
-          timer = setTimeout(look, isBusy(running) ? cycle : RESTING_CYCLE)
-        }
-        let timer = setTimeout(look, cycle)
-        return () => clearTimeout(timer)
+        const { guardCycle, timeoutGrace } = settings
+        const options = { boards, observer, timeoutGrace, cycle: guardCycle * 1000, tell: sendBack }
+        const watch = new Watch(options)
+        return () => watch.close()
       }),
     },
   })
@@ -87,23 +76,9 @@ async function pingServices({ settings }: RoleContext): Promise<void> {
   }
 }
 
-function overdueWorkers(boards: ReadonlyMap<string, readonly RunningRecord[]>): string[] {
-  const latest = process.hrtime.bigint() - BigInt(TIMEOUT_GRACE * 1e9)
-  return [...boards]
-    .filter(([, tasks]) => tasks.some((task) => isOverdue(task, latest)))
-    .map(([worker]) => worker)
-}
-
-function isBusy(boards: ReadonlyMap<string, readonly RunningRecord[]>): boolean {
-  return [...boards.values()].some((tasks) => tasks.length > 0)
-}
-
 /** What a dead worker was running. */
 function lastWord(record: RunningRecord): RunningTask {
-  const { slot: _slot, startedNs: _startedNs, deadline: _deadline, ...task } = record
-  return { ...task, overran: isOverdue(record) }
-}
-
-function isOverdue({ deadline }: RunningRecord, now = process.hrtime.bigint()): boolean {
-  return deadline !== 0n && now >= deadline
+  const { slot: _slot, startedNs, deadline, ...task } = record
+  const timeout = deadline === 0n ? {} : { timeout: Number(deadline - startedNs) / 1e9 }
+  return { ...task, ...timeout, overran: isOverdue(record) }
 }

@@ -102,6 +102,24 @@ describe('a process as an actor', function () {
     expect(await ask({ type: 'introduce' }, 'said')).to.deep.include({ input: { wrapped: 'this' } })
   })
 
+  for (const end of [{ type: 'process.kill' }, { type: 'leave' }])
+    it(`ends what a child of a group of its own has started, when it gets ${end.type}`, async () => {
+      const { ask } = parrot({}, { ownGroup: () => true })
+      const { pid } = (await ask({ type: 'breed' }, 'number')) as unknown as { pid: number }
+      expect(isAlive(pid)).to.equal(true)
+      await ask(end, 'process.exited')
+      // Nobody may take notice of the end of an orphan here.
+      while (isAlive(pid) && !hasEnded(pid)) await new Promise(setImmediate)
+    })
+
+  it('leaves alone what a child of its own group has started', async () => {
+    const { ask } = parrot()
+    const { pid } = (await ask({ type: 'breed' }, 'number')) as unknown as { pid: number }
+    await ask({ type: 'process.kill' }, 'process.exited')
+    expect(isAlive(pid)).to.equal(true)
+    process.kill(pid)
+  })
+
   it('gives the child no flags of its parent, but those of its options', async () => {
     const before = process.execArgv
     process.execArgv = ['--no-deprecation']

@@ -53,7 +53,6 @@ function desk({ decisions = [] as Decision[], saveSuccesses = true } = {}) {
     record: (event) => void events.push(event),
     sealNotices: (told) =>
       told.flatMap(({ outcome, replyTo }) => (replyTo ? [{ to: replyTo, body: outcome.taskId }] : [])),
-    encodeFailure: (message) => JSON.stringify({ name: 'Error', message }),
   })
   outcomes.attend((message) => void toPusher.push(message))
   outcomes.welcome('w1', (message: MonitorToWorker) => void released.push(...message.keys))
@@ -313,15 +312,22 @@ describe('the monitor’s outcomes', () => {
   })
 
   it('requeue unharmed what ran beside an overdue run, and what a stop cut short', async () => {
-    const { outcomes, verdicts, events } = desk()
+    const { outcomes, verdicts, events, saved } = desk()
     const [late, beside] = [ended(), ended()]
     const jobs = [late, beside].map(({ header }) => ({ header, args: '[]', tiny: false }))
     outcomes.farewell('w1')
     outcomes.hearPusher({ kind: 'left', worker: 'w1', jobs })
-    outcomes.bury(testament({ cause: 'timedOut', running: [running(late, true), running(beside)] }))
+    outcomes.bury(
+      testament({ cause: 'timedOut', running: [{ ...running(late, true), timeout: 0.5 }, running(beside)] }),
+    )
     await settle()
     expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['retry', 'requeue'])
     expect(events).to.deep.equal(['task.failed', 'task.retrying', 'task.interrupted'])
+    expect(JSON.parse(saved[0]?.result as string)).to.deep.equal({
+      name: 'TaskTimeoutError',
+      message: 'Task exceeded maximum timeout value (0.5 seconds); its worker process was killed',
+      code: 'QCLUSTER_TASK_TIMEOUT',
+    })
   })
 
   it('answer for redeliveries: settled long ago, decided before, or unknown', async () => {

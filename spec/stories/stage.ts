@@ -130,9 +130,11 @@ export async function ended(pids: readonly number[]): Promise<void> {
 
 /** Kills a command with all that it has forked, in one stroke. */
 export function killGroup(pid: number): void {
-  try {
-    process.kill(-pid, 'SIGKILL')
-  } catch {
-    // Nobody of it is left.
-  }
+  // Each worker leads a group of its own.
+  for (const leader of [pid, ...processesBelow(pid)])
+    try {
+      process.kill(-leader, 'SIGKILL')
+    } catch {
+      // It leads none, or nobody of it is left.
+    }
 }
