@@ -158,6 +158,7 @@ export class Cluster {
       startedAt: this.#startedAt,
       reincarnations: report?.reincarnations ?? 0,
       workerCount: report?.workers ?? this.#settings?.workers ?? 0,
+      queueLimit: this.#settings?.queueLimit ?? 0,
       counters: report?.counters ?? {},
       processes: this.hasStopped ? [] : living,
     })

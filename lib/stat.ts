@@ -1,4 +1,5 @@
 /** What a cluster shows of itself, and where to look at it. */
+import { freemem, totalmem } from 'node:os'
 import type { ProcessStat } from '../machines/protocol.ts'
 import { type Client, defaultClient } from './client.ts'
 import { openEnvelope, sealEnvelope } from './envelope.ts'
@@ -45,6 +46,10 @@ export interface Stat {
   readonly workers: readonly number[]
   /** How many workers there should be. */
   readonly workerCount: number
+  /** The most deliveries that it holds in memory. */
+  readonly queueLimit: number
+  /** The host's memory in bytes: what there is, and what could be had now. */
+  readonly memory: { readonly total: number; readonly available: number }
   /** Since the start: `succeeded`, `failed`, `retried`, `deadLettered`, `interrupted`. */
   readonly counters: Readonly<Record<string, number>>
   /** Every process, the sentinel first. */
@@ -57,6 +62,7 @@ export interface StatParts
   /** Where the cluster's machine is. */
   readonly life: 'starting' | 'running' | 'paused' | 'stopping' | 'stopped'
   readonly workerCount: number
+  readonly queueLimit: number
   readonly counters: Stat['counters']
   readonly processes: readonly ProcessStat[]
 }
@@ -76,6 +82,7 @@ export function composeStat({ life, ...parts }: StatParts): Stat {
     ...sizes,
     status: statusOf(life, isBusy(workers) || sizes.taskQueueSize + sizes.doneQueueSize > 0),
     blocked: gauge(processes, 'pusher', 'blocked') > 0,
+    memory: { total: totalmem(), available: freemem() },
     at,
     uptime: Math.max(0, at - startedAt) / 1000,
     sentinel: pidOf('sentinel'),

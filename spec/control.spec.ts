@@ -88,7 +88,7 @@ describe('control', () => {
     const clusterId = randomUUID()
     const stat = composeStat({
       ...{ clusterId, name: 'four-plain-words-here', queue: 'default', host: 'h', pid: 1, startedAt: 0 },
-      ...{ life: 'running', reincarnations: 0, workerCount: 1, counters: {}, processes: [] },
+      ...{ life: 'running', reincarnations: 0, workerCount: 1, queueLimit: 10, counters: {}, processes: [] },
     })
     await broker.publishStat(clusterId, sealStat(stat, signer), 60_000)
     const onOrder = async (body: string) => answer(openEnvelope<Order>('order', body, signer), clusterId)

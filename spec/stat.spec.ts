@@ -17,7 +17,7 @@ const processOf = (id: string, given: Partial<ProcessStat> = {}): ProcessStat =>
 const statOf = (given: Partial<StatParts> = {}): Stat =>
   composeStat({
     ...{ clusterId: randomUUID(), name: 'four-words', queue: 'q', host: 'h', pid: 1, startedAt: Date.now() },
-    ...{ life: 'running', reincarnations: 0, workerCount: 1, counters: {}, processes: [] },
+    ...{ life: 'running', reincarnations: 0, workerCount: 1, queueLimit: 10, counters: {}, processes: [] },
     ...given,
   })
 

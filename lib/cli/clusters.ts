@@ -1,8 +1,8 @@
-import { stripVTControlCharacters } from 'node:util'
 import { defaultClient } from '../client.ts'
 import { StoreError } from '../errors.ts'
 import { Stat } from '../stat.ts'
 import type { OutcomeCounts } from '../stores/store.ts'
+import { type Columns, clock, tableLines } from './table.ts'
 
 /** What is seen of the clusters at a broker, and what waits in one of its queues. */
 export interface View {
@@ -54,7 +54,10 @@ export function clustersAsText({ broker, queue, queued, locked, saved, clusters 
   const running =
     clusters.length === 0
       ? ['No clusters appear to be running.']
-      : [table(CLUSTER_COLUMNS, clusters), table(PROCESS_COLUMNS, clusters.flatMap(processesOf))]
+      : [
+          tableLines(CLUSTER_COLUMNS, clusters).join('\n'),
+          tableLines(PROCESS_COLUMNS, clusters.flatMap(processesOf)).join('\n'),
+        ]
   return [`-- ${queue} on ${broker} --`, totals, ...running].join('\n\n')
 }
 
@@ -64,9 +67,6 @@ function totalsOf(clusters: readonly Stat[]): { readonly workers: number; readon
     restarts: clusters.reduce((total, { reincarnations }) => total + reincarnations, 0),
   }
 }
-
-/** Head → what the column shows of a row. */
-type Columns<Row> = Readonly<Record<string, (row: Row) => string | number>>
 
 const CLUSTER_COLUMNS: Columns<Stat> = {
   Host: ({ host }) => host,
@@ -101,30 +101,4 @@ const PROCESS_COLUMNS: Columns<ProcessRow> = {
 
 function taskWords({ name, func, startedAt }: ProcessRow['tasks'][number], at: number): string {
   return `${name} '${func}' for ${clock((at - startedAt) / 1000)}`
-}
-
-/** Seconds as `h:mm:ss`. */
-function clock(seconds: number): string {
-  const whole = Math.max(0, Math.floor(seconds))
-  const two = (value: number) => `${value % 60}`.padStart(2, '0')
-  return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60))}:${two(whole)}`
-}
-
-function table<Row>(columns: Columns<Row>, rows: readonly Row[]): string {
-  const shows = Object.values(columns)
-  const lines = [Object.keys(columns), ...rows.map((row) => shows.map((show) => plain(show(row))))]
-  const widths = shows.map((_, column) => Math.max(...lines.map((line) => (line[column] as string).length)))
-  return lines.map((line) => aligned(line, widths)).join('\n')
-}
-
-function aligned(cells: readonly string[], widths: readonly number[]): string {
-  return cells
-    .map((cell, column) => cell.padEnd(widths[column] as number))
-    .join('  ')
-    .trimEnd()
-}
-
-/** Names of tasks, queues and hosts are not ours: none may move the cursor or begin a line. */
-function plain(text: string | number): string {
-  return stripVTControlCharacters(String(text)).replace(/\p{C}/gu, '?')
 }

@@ -8,6 +8,8 @@ import { addDev } from './dev.ts'
 import { addEnqueue } from './enqueue.ts'
 import { addInfo } from './info.ts'
 import { addInspect } from './inspect.ts'
+import { addMemory } from './memory.ts'
+import { addMonitor } from './monitor.ts'
 import { addQueue } from './queue.ts'
 import { addResult } from './result.ts'
 import { addSchedules } from './schedules.ts'
@@ -25,6 +27,8 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   addQueue,
   addDead,
   addInfo,
+  addMonitor,
+  addMemory,
   addControl,
   addInspect,
   addCheck,

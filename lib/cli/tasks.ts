@@ -6,6 +6,7 @@ import type { OutcomeFilter } from '../stores/store.ts'
 import { locate, type TaskRecord, toRecord } from '../tasks/results.ts'
 import type { CurrentRun } from '../tasks/runs.ts'
 import { addFlags, type Flags } from './flags.ts'
+import { type Columns, tableLines } from './table.ts'
 import { jsonOf, textOf, withClient } from './values.ts'
 
 const LIST_EXAMPLES = `
@@ -72,24 +73,20 @@ function filterOf({ group, func, state, limit }: Flags): OutcomeFilter {
   }
 }
 
-const COLUMNS: readonly [string, (record: TaskRecord) => string][] = [
-  ['Id', ({ id }) => id],
-  ['Name', ({ name }) => name],
-  ['Func', ({ func }) => func],
-  ['Group', ({ group = '' }) => group],
-  ['State', stateOf],
-  ['Attempt', ({ attempt }) => String(attempt)],
-  ['Stopped', ({ stoppedAt }) => stoppedAt.toISOString()],
-  ['Seconds', ({ timeTaken }) => timeTaken.toFixed(3)],
-]
+const COLUMNS: Columns<TaskRecord> = {
+  Id: ({ id }) => id,
+  Name: ({ name }) => name,
+  Func: ({ func }) => func,
+  Group: ({ group = '' }) => group,
+  State: stateOf,
+  Attempt: ({ attempt }) => attempt,
+  Stopped: ({ stoppedAt }) => stoppedAt.toISOString(),
+  Seconds: ({ timeTaken }) => timeTaken.toFixed(3),
+}
 
 function tableOf(records: readonly TaskRecord[]): string {
   if (records.length === 0) return 'No task that has an outcome is like this.'
-  const rows = [
-    COLUMNS.map(([title]) => title),
-    ...records.map((record) => COLUMNS.map(([, of]) => of(record))),
-  ]
-  return rowsOf(rows)
+  return tableLines(COLUMNS, records).join('\n')
 }
 
 /** What runs now; what stands below it is of an attempt before. */

@@ -46,7 +46,7 @@ describe('the command line, of clusters', function () {
     const [clusterId, name, heard] = [randomUUID(), 'four-plain-words-here', [] as unknown[]]
     const stat = composeStat({
       ...{ clusterId, name, queue: 'default', host: 'tower', pid: 1, startedAt: Date.now() },
-      ...{ life: 'paused', reincarnations: 2, workerCount: 3, counters: {}, processes: [] },
+      ...{ life: 'paused', reincarnations: 2, workerCount: 3, queueLimit: 10, counters: {}, processes: [] },
     })
     await broker.publishStat(clusterId, sealStat(stat, signer), 60_000)
     const onOrder = async (body: string) => {
