@@ -36,6 +36,24 @@ export function derivedId(at: number, ...cause: readonly (string | number)[]): s
 }
 
 /**
+ * The id of a task that follows from another one: the same whenever it is made again, and sorted with that one by its time.
+ * @param id the other one's id
+ * @param what tells it from all else that follows from that one
+ */
+export function followerId(id: string, ...what: readonly (string | number)[]): string {
+  return derivedId(Number.parseInt(id.slice(0, TIME), 16), id, ...what)
+}
+
+/** The id of a piece of an iter; those of one iter sort by their place in it. */
+export function pieceId(iter: string, index: number): string {
+  const place = index.toString(16).padStart(8, '0')
+  return iter.slice(0, TIME) + place + followerId(iter, index).slice(TIME + place.length)
+}
+
+/** Hex digits of the time that an id begins with. */
+const TIME = 12
+
+/**
  * Whether a text can be the name of something: it fits into a line of a log and shows all that it is. Not so are control
  * characters, line separators, what turns the reading direction, and U+FFFD, which stands where bytes were no UTF-8.
  */

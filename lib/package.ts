@@ -42,10 +42,64 @@ export interface TaskHeader {
   readonly save?: boolean
   /** `normal` when absent. */
   readonly priority?: Priority
+  /** True: a failure is final, and no dead letter. Overrides the cluster's. */
+  readonly ackFailure?: boolean
+  /** Seconds that its outcome is kept, whatever the cluster says of others. */
+  readonly cached?: number
+  /** The task that is told its record, by name. */
+  readonly hook?: string
+  readonly chain?: ChainHeader
+  readonly iter?: IterHeader
+  /** The task whose outcome it follows from. A crash may have it enqueued twice. */
+  readonly follows?: string
+  /** Why it cannot be run. */
+  readonly fault?: string
   /** The address at the broker where its enqueuer hears of its outcomes. */
   readonly replyTo?: string
   /** It has a key that is to be free when it is over. */
   readonly unique?: true
+}
+
+/** What a task says of the run that it is, and of its place among others; the rest is the same for all its kind. */
+type Own = 'id' | 'run' | 'attempt' | 'name' | 'enqueuedAt' | 'chain' | 'iter' | 'follows'
+
+/** A link of a chain that is not a task yet. */
+export interface Link extends Omit<TaskHeader, Own> {
+  /** The human name of its task, instead of four words. */
+  readonly name?: string
+  /** The encoded arguments. */
+  readonly args: string
+  /** True: what the link before returned comes before its arguments. */
+  readonly isPiped?: boolean
+}
+
+/** The chain that a task is a link of, as it is left to go on. */
+export interface ChainHeader {
+  /** 32 hex digits, of which the ids of its links are made. */
+  readonly id: string
+  /** Which link the task is: 0, 1, … */
+  readonly index: number
+  /** The links that follow. */
+  readonly rest: readonly Link[]
+  /** True: a failure does not end it. */
+  readonly goesOn?: boolean
+  /** The task that is told the record of the last link that ran. */
+  readonly hook?: string
+}
+
+/** The iter that a task is a piece of. */
+export interface IterHeader {
+  /** The id of the task that all pieces become; their group. */
+  readonly id: string
+  /** How many pieces it has. */
+  readonly count: number
+  /** When it was enqueued. */
+  readonly enqueuedAt: number
+  /** The human name, group, hook and time to live of what the pieces become. */
+  readonly name: string
+  readonly group?: string
+  readonly hook?: string
+  readonly cached?: number
 }
 
 /** A package that was opened: its header and its arguments, still encoded. */

@@ -1,9 +1,10 @@
 import type { Measures } from '../../machines/protocol.ts'
 import type { DispatcherReport } from '../../machines/pusher.ts'
-import type { Delivery, Notice, Package, Receipt, Settlement } from '../brokers/broker.ts'
+import type { Delivery, Enqueued, Notice, Package, Receipt, Settlement } from '../brokers/broker.ts'
 import { type OpenedPackage, sealPackage } from '../package.ts'
 import type { Signer } from '../signing.ts'
 import {
+  type Follower,
   inFrames,
   type Job,
   type MonitorToPusher,
@@ -110,7 +111,7 @@ export class Dispatcher {
       if (delivery.deliveries > this.#options.maxDeliveries) {
         held.place = 'unfinished'
         unfinished.push(held)
-      } else if (delivery.deliveries > 1 || delivery.run > 1) {
+      } else if (delivery.deliveries > 1 || delivery.run > 1 || opened.header.follows !== undefined) {
         held.place = 'asked'
         asked.push(held)
       } else this.#waiting.push(held)
@@ -165,10 +166,17 @@ export class Dispatcher {
       this.#held.set(key, held)
       return held
     }
+    if (known.receipt !== null) return this.#dropCopy(delivery)
     known.receipt = delivery.receipt
     known.opened = opened
     known.isUrgent = opened.header.priority === 'high'
     if (known.verdict) this.#carryOut([known.verdict])
+    return null
+  }
+
+  /** What follows from an outcome may be enqueued twice; the first one is still held. */
+  #dropCopy({ receipt }: Delivery): null {
+    void this.#handOver([{ type: 'ack', receipt }])
     return null
   }
 
@@ -350,9 +358,10 @@ export class Dispatcher {
   #settlement(receipt: Receipt, { header, args }: OpenedPackage, verdict: Verdict): Settlement {
     const { queue, signer } = this.#options
     const reason = verdict.reason ?? ''
+    const follow = verdict.follow && { follow: verdict.follow.map((one) => this.#enqueued(one)) }
     switch (verdict.fate) {
       case 'ack':
-        return { type: 'ack', receipt }
+        return { type: 'ack', receipt, ...follow }
       case 'requeue':
         return { type: 'requeue', receipt }
       case 'retry': {
@@ -366,8 +375,19 @@ export class Dispatcher {
         }
       }
       case 'deadLetter':
-        return { type: 'deadLetter', receipt, package: sealPackage(header, args, queue, signer), reason }
+        return {
+          type: 'deadLetter',
+          receipt,
+          package: sealPackage(header, args, queue, signer),
+          reason,
+          ...follow,
+        }
     }
+  }
+
+  #enqueued({ header, args }: Follower): Enqueued {
+    const { queue, signer } = this.#options
+    return { queue, package: sealPackage(header, args, queue, signer) }
   }
 
   // ---- deciding who gets what

@@ -19,6 +19,12 @@ export interface Job {
   readonly tiny: boolean
 }
 
+/** A task that follows from an outcome; it is signed where it is enqueued. */
+export interface Follower {
+  readonly header: TaskHeader
+  readonly args: string
+}
+
 /** What becomes of a run; `requeue` is no decision about it, only a return. */
 export interface Verdict {
   readonly key: RunKey
@@ -26,6 +32,8 @@ export interface Verdict {
   /** Milliseconds before a retry. */
   readonly delay?: number
   readonly reason?: string
+  /** Enqueued before the run is settled. */
+  readonly follow?: readonly Follower[]
 }
 
 /** An outcome as a worker knows it, before its fate is decided. What the header says is not said again: two thirds of it. */

@@ -9,6 +9,7 @@ import type { Retention, Store } from '../stores/store.ts'
 import type { MonitorToPusher, MonitorToWorker, PusherToMonitor, WorkerToMonitor } from './frames.ts'
 import { Outcomes } from './outcomes.ts'
 import type { RoleContext } from './role.ts'
+import { Sequels } from './sequel.ts'
 
 /** What the monitor's machine is provided with: a store, and the outcomes all its life. */
 export function monitor(role: RoleContext) {
@@ -22,6 +23,16 @@ export function monitor(role: RoleContext) {
       save: (batch) => (store as Store).save(batch),
       decisions: (taskIds) => (store as Store).decisions(taskIds),
     },
+    sequels: new Sequels({
+      store: {
+        save: (batch) => (store as Store).save(batch),
+        fetch: (taskIds) => (store as Store).fetch(taskIds),
+        countGroup: (group) => (store as Store).countGroup(group),
+        list: (filter) => (store as Store).list(filter),
+        delete: (taskIds) => (store as Store).delete(taskIds),
+      },
+      packing: settings,
+    }),
     release: (taskIds) => (store as Store).uniques.release(taskIds),
     queue: settings.name,
     maxAttempts: settings.maxAttempts,

@@ -8,6 +8,7 @@ import type { TaskHeader } from '../package.ts'
 import type { Outcome, Store } from '../stores/store.ts'
 import {
   type Ended,
+  type Follower,
   type Job,
   keyOf,
   type MonitorToPusher,
@@ -18,6 +19,7 @@ import {
   type Verdict,
 } from './frames.ts'
 import { outcomeOfDead, outcomeOfRefused, outcomeOfUnfinished } from './postmortem.ts'
+import { type Concluded, hasSequel, type Sequels } from './sequel.ts'
 import { type Defaults, verdictInStore, verdictOn } from './verdict.ts'
 
 /** Outcomes in one transaction. */
@@ -29,6 +31,8 @@ export interface OutcomesOptions extends Defaults {
   /** The queue that the outcomes are of. */
   readonly queue: string
   readonly store: Pick<Store, 'save' | 'decisions'>
+  /** Makes what follows from outcomes. */
+  readonly sequels: Pick<Sequels, 'of' | 'recall'>
   /** Frees the keys of unique tasks that are over. */
   readonly release: (taskIds: readonly string[]) => Promise<void>
   /** Whether a success is saved when its task does not say so. */
@@ -196,6 +200,17 @@ export class Outcomes {
       if (!(error instanceof OutcomeRefusedError)) throw error
       await Promise.all(batch.map((one) => this.#saveAlone(one)))
     }
+    await this.#follow(batch)
+  }
+
+  /** After the outcomes are saved, and before anybody hears what becomes of them. */
+  async #follow(batch: readonly Case[]): Promise<void> {
+    const concluded = batch.filter(({ ended, verdict }) => hasSequel(ended.header) && isFinal(verdict))
+    if (concluded.length === 0) return
+    const followers = await this.#options.sequels.of(
+      concluded.map((one) => ({ header: one.ended.header, outcome: toOutcome(one, this.#options.queue) })),
+    )
+    for (const one of concluded) one.verdict = followedBy(one.verdict, followers)
   }
 
   /** What the store refuses must not hold up the others: it becomes a failure that says so. */
@@ -283,7 +298,7 @@ export class Outcomes {
       const one = this.#cases.get(key)
       if (!one) continue
       this.#cases.delete(key)
-      if (one.verdict.fate !== 'requeue') this.#decided.set(key, one.verdict)
+      if (one.verdict.fate !== 'requeue') this.#decided.set(key, this.#remembered(one))
       if (!one.worker) continue
       const mine = released.get(one.worker)
       if (mine) mine.push(key)
@@ -291,6 +306,12 @@ export class Outcomes {
     }
     for (const [worker, mine] of released) this.#workers.get(worker)?.({ kind: 'released', keys: mine })
     this.#look()
+  }
+
+  /** What follows from an outcome that is kept can be made anew of it, and may be large. */
+  #remembered(one: Case): Verdict {
+    const { follow: _follow, ...verdict } = one.verdict
+    return this.#isKept(one) ? verdict : one.verdict
   }
 
   #count({ ended, verdict }: Case): void {
@@ -343,10 +364,12 @@ export class Outcomes {
 
   /** A run with an open case is not answered: its verdict comes when it is saved. */
   async #lookUp(headers: readonly TaskHeader[]): Promise<void> {
-    const rest = headers.filter((header) => !this.#decided.has(keyOf(header)))
+    const [plain, followed] = [headers.filter((one) => !hasSequel(one)), headers.filter(hasSequel)]
+    const rest = plain.filter((header) => !this.#decided.has(keyOf(header)))
     const verdicts = [
-      ...headers.flatMap((header) => this.#decided.get(keyOf(header)) ?? []),
+      ...plain.flatMap((header) => this.#decided.get(keyOf(header)) ?? []),
       ...(await this.#stored(rest)),
+      ...(await this.#recalled(followed)),
     ]
     const decided = new Map(verdicts.map((verdict) => [verdict.key, verdict]))
     await this.#free(
@@ -356,7 +379,9 @@ export class Outcomes {
       }),
     )
     this.#pusher?.({ kind: 'verdicts', verdicts: verdicts.filter(({ key }) => !this.#cases.has(key)) })
-    const unknown = rest.map(keyOf).filter((key) => !decided.has(key) && !this.#cases.has(key))
+    const unknown = [...rest, ...followed]
+      .map(keyOf)
+      .filter((key) => !decided.has(key) && !this.#cases.has(key))
     this.#pusher?.({ kind: 'unknown', keys: unknown })
   }
 
@@ -365,6 +390,20 @@ export class Outcomes {
     const found = await this.#options.store.decisions(headers.map(({ id }) => id))
     const decisions = new Map(found.map((one) => [one.taskId, one]))
     return headers.flatMap((header) => verdictInStore(header, decisions.get(header.id), this.#options) ?? [])
+  }
+
+  /** The verdicts on tasks that others follow from: those are enqueued again, under the same ids. */
+  async #recalled(headers: readonly TaskHeader[]): Promise<Verdict[]> {
+    const outcomes = await this.#options.sequels.recall(headers)
+    const verdicts = headers.flatMap((header) => {
+      const outcome = outcomes.get(header.id)
+      const verdict = outcome && verdictInStore(header, outcome, this.#options)
+      // The pieces of an iter that is whole are put away.
+      const isPutAway = header.iter && outcomes.has(header.iter.id)
+      return verdict ?? this.#decided.get(keyOf(header)) ?? (isPutAway ? putAway(header) : [])
+    })
+    const followers = await this.#options.sequels.of(concludedIn(headers, outcomes, verdicts))
+    return verdicts.map((verdict) => followedBy(verdict, followers))
   }
 
   // ---- the dead
@@ -443,10 +482,39 @@ export class Outcomes {
 function toOutcome({ ended, verdict }: Case, cluster: string): Outcome {
   const { id: taskId, run, attempt, name, func, group, enqueuedAt } = ended.header
   const { args, success, result, startedAt, stoppedAt } = ended
+  const { cached } = ended.header
   return {
     ...{ taskId, run, attempt, name, func, ...(group !== undefined && { group }), cluster, args },
     ...{ success, result, fate: verdict.fate as Outcome['fate'], enqueuedAt, startedAt, stoppedAt },
+    ...(cached !== undefined && { expiresAt: stoppedAt + cached * 1000 }),
   }
+}
+
+/** Nothing more comes of this run, and no other run of its task follows by itself. */
+function isFinal({ fate }: Verdict): boolean {
+  return fate === 'ack' || fate === 'deadLetter'
+}
+
+function followedBy(verdict: Verdict, followers: ReadonlyMap<RunKey, readonly Follower[]>): Verdict {
+  const follow = followers.get(verdict.key) ?? []
+  return follow.length > 0 ? { ...verdict, follow } : verdict
+}
+
+function putAway(header: TaskHeader): Verdict {
+  return { key: keyOf(header), fate: 'ack' }
+}
+
+/** Of these runs, those whose own outcome is the last one of their tasks. */
+function concludedIn(
+  headers: readonly TaskHeader[],
+  outcomes: ReadonlyMap<string, Outcome>,
+  verdicts: readonly Verdict[],
+): Concluded[] {
+  const final = new Set(verdicts.filter(isFinal).map(({ key }) => key))
+  return headers.flatMap((header) => {
+    const outcome = outcomes.get(header.id)
+    return outcome?.run === header.run && final.has(keyOf(header)) ? [{ header, outcome }] : []
+  })
 }
 
 function toTold(one: Case, cluster: string): Told {

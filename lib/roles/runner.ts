@@ -1,7 +1,7 @@
 import type { Measures } from '../../machines/protocol.ts'
 import type { RunnerReport } from '../../machines/worker.ts'
 import type { Settings } from '../config.ts'
-import { TaskExpiredError, TaskShutdownError } from '../errors.ts'
+import { SerializationError, TaskExpiredError, TaskShutdownError } from '../errors.ts'
 import { isExpired } from '../package.ts'
 import type { BoardWriter } from '../process/board.ts'
 import { decode, encode, pack } from '../tasks/codec.ts'
@@ -205,7 +205,8 @@ export class Runner {
     }
   }
 
-  async #call({ header: { func }, args }: Job, execution: Execution): Promise<string> {
+  async #call({ header: { func, fault }, args }: Job, execution: Execution): Promise<string> {
+    if (fault !== undefined) throw new SerializationError(fault)
     const task = this.#options.tasks.get(func)
     if (!task) throw new Error(`Function ${func} is not defined`)
     const given = decode(args) as unknown[]

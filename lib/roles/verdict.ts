@@ -8,6 +8,8 @@ export interface Defaults {
   readonly maxAttempts: number
   /** Milliseconds before the next attempt. */
   readonly retry: number
+  /** Whether a failure is final, and no dead letter. */
+  readonly ackFailures?: boolean
 }
 
 /** Saved → acknowledge; failed with attempts left → retry; cut short or never started → requeue; else a dead letter. */
@@ -17,6 +19,7 @@ export function verdictOn(ended: Ended, defaults: Defaults): Verdict {
   const key = keyOf(header)
   if (interrupted) return { key, fate: 'requeue' }
   if (success || withdrawn) return { key, fate: 'ack' }
+  if (header.ackFailure ?? defaults.ackFailures) return { key, fate: 'ack' }
   if (again === false) return { key, fate: 'deadLetter', reason: 'not to be tried again' }
   const most = header.maxAttempts ?? defaults.maxAttempts
   if (most > 0 && attempt >= most)

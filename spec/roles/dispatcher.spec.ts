@@ -304,4 +304,42 @@ describe('the dispatcher', () => {
     dispatcher.hearMonitor({ kind: 'notices', notices })
     expect(notified).to.deep.equal(notices)
   })
+
+  it('asks about what follows from an outcome before it is run, and drops a second copy of it', () => {
+    const { dispatcher, settled, toMonitor, monitor, worker } = desk()
+    monitor()
+    const w1 = worker('w1')
+    const follower = headerOf({ follows: 'f'.repeat(32) })
+    dispatcher.take([deliver(follower)])
+    expect(w1).to.deep.equal([])
+    expect(toMonitor.at(-1)).to.deep.include({ kind: 'lookup' })
+    dispatcher.hearMonitor({ kind: 'unknown', keys: [key(follower)] })
+    expect(w1).to.deep.equal([follower.id])
+    const copy = deliver(follower, 2)
+    dispatcher.take([copy])
+    expect(settled).to.deep.equal([{ type: 'ack', receipt: copy.receipt }])
+    expect(w1).to.deep.equal([follower.id])
+  })
+
+  it('has what follows enqueued with the settlement, signed', () => {
+    const { dispatcher, settled, monitor, worker } = desk({ concurrency: 2 })
+    monitor()
+    worker('w1')
+    const [a, b, next] = [headerOf(), headerOf(), headerOf()]
+    dispatcher.take([deliver(a), deliver(b)])
+    const follow = [{ header: next, args: '[7]' }]
+    dispatcher.hearMonitor({
+      kind: 'verdicts',
+      verdicts: [
+        { key: key(a), fate: 'ack', follow },
+        { key: key(b), fate: 'deadLetter', follow },
+      ],
+    })
+    for (const settlement of settled) {
+      const [enqueued] = ('follow' in settlement && settlement.follow) || []
+      expect(enqueued?.queue).to.equal('q')
+      expect(openPackage(enqueued?.package as Delivery, 'q', signer)).to.deep.equal(follow[0])
+    }
+    expect(settled).to.have.length(2)
+  })
 })

@@ -3,13 +3,14 @@ import { OutcomeRefusedError, StoreError } from '../../lib/errors.ts'
 import type { TaskHeader } from '../../lib/package.ts'
 import {
   type Ended,
+  type Follower,
   keyOf,
   type MonitorToPusher,
   type MonitorToWorker,
   runKey,
 } from '../../lib/roles/frames.ts'
 import { Outcomes } from '../../lib/roles/outcomes.ts'
-import type { Decision, Outcome } from '../../lib/stores/store.ts'
+import type { Decision, Outcome, SavedOutcome } from '../../lib/stores/store.ts'
 import type { Testament } from '../../machines/protocol.ts'
 
 let counter = 0
@@ -22,9 +23,12 @@ function ended(change: Partial<Ended> = {}, about: Partial<TaskHeader> = {}): En
 }
 
 const key = (one: Ended) => keyOf(one.header)
+/** What the hook of a task would be. */
+const followerOf = (header: TaskHeader): Follower => ({ header: { ...header, func: 'hook' }, args: '[]' })
+
 const settle = () => new Promise(setImmediate)
 
-function desk({ decisions = [] as Decision[], saveSuccesses = true } = {}) {
+function desk({ decisions = [] as Decision[], recalled = [] as SavedOutcome[], saveSuccesses = true } = {}) {
   const saved: Outcome[] = []
   const store = { isDown: false, refuses: (_one: Outcome): boolean => false }
   const reports: { type: string; [key: string]: unknown }[] = []
@@ -43,6 +47,11 @@ function desk({ decisions = [] as Decision[], saveSuccesses = true } = {}) {
         if (store.isDown) throw new StoreError('store is down')
         return decisions
       },
+    },
+    sequels: {
+      of: async (concluded) =>
+        new Map(concluded.map(({ header }) => [runKey(header.id, header.run), [followerOf(header)]])),
+      recall: async () => new Map(recalled.map((one) => [one.taskId, one])),
     },
     release: async (ids) => void freed.push(...ids),
     queue: 'q',
@@ -414,5 +423,45 @@ describe('the monitor’s outcomes', () => {
     outcomes.unattend()
     outcomes.attend((message) => void again.push(message))
     expect(again[1]).to.deep.equal(notices)
+  })
+
+  it('tell with the last verdict on a task what follows from it', async () => {
+    const { outcomes, verdicts } = desk()
+    const hook = { hook: 'hook' }
+    const failed = { success: false, result: '{}' }
+    outcomes.hear('w1', [
+      ended({}, hook),
+      ended(failed, hook),
+      ended(failed, { ...hook, attempt: 2 }),
+      ended({ interrupted: true }, hook),
+      ended(),
+    ])
+    await settle()
+    expect(verdicts().map(({ fate, follow }) => [fate, follow?.length])).to.deep.equal([
+      ['ack', 1],
+      ['retry', undefined],
+      ['deadLetter', 1],
+      ['requeue', undefined],
+      ['ack', undefined],
+    ])
+  })
+
+  it('tell what follows again where the run is redelivered: from the store, or from memory where it is not kept', async () => {
+    const [kept, unkept] = [ended({}, { hook: 'hook' }), ended({}, { hook: 'hook', save: false })]
+    const { outcomes, toPusher, saved, verdicts } = desk({ recalled: [] })
+    outcomes.hear('w1', [kept, unkept])
+    await settle()
+    outcomes.hearPusher({ kind: 'settled', keys: [key(kept), key(unkept)] })
+    toPusher.length = 0
+    outcomes.hearPusher({ kind: 'lookup', headers: [unkept.header] })
+    await settle()
+    expect(verdicts()).to.deep.equal([{ key: key(unkept), fate: 'ack', follow: [followerOf(unkept.header)] }])
+
+    const other = desk({ recalled: saved.map((one) => ({ ...one, final: true })) })
+    other.outcomes.hearPusher({ kind: 'lookup', headers: [kept.header] })
+    await settle()
+    expect(other.verdicts()).to.deep.equal([
+      { key: key(kept), fate: 'ack', follow: [followerOf(kept.header)] },
+    ])
   })
 })
