@@ -23,11 +23,16 @@ export interface DeadTask extends Pick<DeadLetter, 'taskId' | 'run' | 'reason' |
 export function listDead({ limit = 100, ...selection }: DeadSelection, client = defaultClient()) {
   return client.atBroker(async (broker, identity) => {
     const { name } = identity.settings
-    const letters = await broker.deadLetters(name, selection.task === undefined ? limit : EVERY)
-    return letters
-      .map((letter) => describe(letter, identity))
-      .filter((dead) => isMeant(dead, selection))
-      .slice(0, limit)
+    if (selection.task === undefined)
+      return (await broker.deadLetters(name, limit)).map((letter) => describe(letter, identity))
+    // Not all at once: there may be very many.
+    const found: DeadTask[] = []
+    await broker.reviewDeadLetters(name, (letter) => {
+      const dead = describe(letter, identity)
+      if (isMeant(dead, selection) && found.push(dead) > limit) found.shift()
+      return 'keep'
+    })
+    return found.reverse()
   })
 }
 

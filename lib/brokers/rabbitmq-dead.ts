@@ -7,67 +7,90 @@ import { deadQueue, isMissing, using } from './rabbitmq-topology.ts'
 
 /** Milliseconds without another one after which all that can be had are there: somebody else looks through the rest. */
 const QUIET = 500
+/** Dead letters that are in memory at a time; of those that were looked at the server keeps the texts. */
+const PAGE = 100
 
-/** The newest first. While one looks, another does not see what it looks at. */
-export async function listDeadLetters(
-  open: () => Promise<Channel>,
-  queue: string,
-  limit: number,
-): Promise<DeadLetter[]> {
-  const messages = await using(open, (channel) => browse(channel, deadQueue(queue))).catch(noneWhereMissing)
-  return messages
-    .slice(-limit)
-    .reverse()
-    .map((message) => deadLetterOf(message, queue))
+/** How the server is reached. There may be many dead letters, so its time to answer is limited for each page. */
+export interface Server {
+  readonly open: () => Promise<Channel>
+  readonly inTime: <T>(answer: Promise<T>) => Promise<T>
 }
 
-/** Judges each, the oldest first; one is taken away only when `replay` has resolved. */
+/** The newest first. While one looks, another does not see what it looks at. */
+export async function listDeadLetters(server: Server, queue: string, limit: number): Promise<DeadLetter[]> {
+  const newest: DeadLetter[] = []
+  const note = async (messages: readonly Message[]) => {
+    newest.push(...messages.map((message) => deadLetterOf(message, queue)))
+    newest.sort((a, b) => a.diedAt - b.diedAt)
+    newest.splice(0, newest.length - limit)
+    return messages.length
+  }
+  await turnOver(server, queue, note)
+  return newest.reverse()
+}
+
+/** Judges each, in the order of the queue; one is taken away only when `replay` has resolved. */
 export async function reviewDeadLetters(
-  open: () => Promise<Channel>,
+  server: Server,
   queue: string,
   judge: (letter: DeadLetter) => DeadLetterFate,
   replay: (sealed: Package) => Promise<void>,
 ): Promise<void> {
-  const review = async (channel: Channel) => {
-    let kept = 0
-    for (const message of await takeAll(channel, deadQueue(queue))) {
-      const fate = judge(deadLetterOf(message, queue))
-      if (fate === 'keep') kept++
-      else {
-        if (fate !== 'remove') await replay(fate.replay)
-        channel.ack(message)
-      }
-    }
-    await giveBack(channel, deadQueue(queue), kept)
-    return []
+  const review = async (message: Message, channel: Channel) => {
+    const fate = judge(deadLetterOf(message, queue))
+    if (fate === 'keep') return true
+    if (fate !== 'remove') await replay(fate.replay)
+    channel.ack(message)
+    return false
   }
-  await using(open, review).catch(noneWhereMissing)
+  await turnOver(server, queue, async (messages, channel) => {
+    const isKept = await Promise.all(messages.map((message) => review(message, channel)))
+    return isKept.filter(Boolean).length
+  })
 }
 
-/** Takes all there is, and gives it back in the order in which it was. */
-async function browse(channel: Channel, name: string): Promise<Message[]> {
-  const messages = await takeAll(channel, name)
-  await giveBack(channel, name, messages.length)
-  return messages
+/**
+ * Takes all there is, page by page, and gives back what `turn` has left of it, whose number that returns. A consumer is
+ * given no more than its prefetch, so each page has a consumer of its own. What comes back has no order any more: the
+ * server keeps what a consumer holds in a map.
+ */
+async function turnOver(
+  server: Server,
+  queue: string,
+  turn: (messages: readonly Message[], channel: Channel) => Promise<number>,
+): Promise<void> {
+  const name = deadQueue(queue)
+  const turnAll = async (channel: Channel) => {
+    let left = 0
+    for await (const page of pagesOf(channel, name, server)) left += await turn(page, channel)
+    if (left > 0) channel.nackAll(true)
+    await untilThere(channel, name, left)
+  }
+  await using(server.open, turnAll).catch(unlessMissing)
 }
 
-/** Gives back what is left, and waits until it can be seen: whoever looks next is not to find less than there is. */
-async function giveBack(channel: Channel, name: string, count: number): Promise<void> {
-  if (count === 0) return
-  channel.nackAll(true)
-  const deadline = performance.now() + QUIET
-  while ((await channel.checkQueue(name)).messageCount < count && performance.now() < deadline) {}
+async function* pagesOf(
+  channel: Channel,
+  name: string,
+  { inTime }: Server,
+): AsyncGenerator<readonly Message[]> {
+  let { messageCount: rest } = await inTime(channel.checkQueue(name))
+  await channel.prefetch(PAGE)
+  while (rest > 0) {
+    const wanted = Math.min(PAGE, rest)
+    const page = await inTime(takePage(channel, name, wanted))
+    yield page
+    rest = page.length < wanted ? 0 : rest - page.length
+  }
 }
 
-async function takeAll(channel: Channel, name: string): Promise<Message[]> {
-  const { messageCount } = await channel.checkQueue(name)
-  if (messageCount === 0) return []
+async function takePage(channel: Channel, name: string, wanted: number): Promise<readonly Message[]> {
   const messages: Message[] = []
   const { consumerTag } = await channel.consume(name, (message) => {
     if (message) messages.push(message)
     channel.emit('browsed')
   })
-  while (messages.length < messageCount && (await isHeard(channel))) {}
+  while (messages.length < wanted && (await isHeard(channel))) {}
   await channel.cancel(consumerTag)
   return messages
 }
@@ -79,9 +102,17 @@ async function isHeard(channel: Channel): Promise<boolean> {
   )
 }
 
-function noneWhereMissing(error: unknown): Message[] {
-  if (isMissing(error)) return []
-  throw error
+/** Waits until what was given back can be seen: whoever looks next is not to find less than there is. */
+async function untilThere(channel: Channel, name: string, count: number): Promise<void> {
+  let [most, grownAt] = [-1, performance.now()]
+  while (most < count && performance.now() - grownAt < QUIET) {
+    const { messageCount } = await channel.checkQueue(name)
+    if (messageCount > most) [most, grownAt] = [messageCount, performance.now()]
+  }
+}
+
+function unlessMissing(error: unknown): void {
+  if (!isMissing(error)) throw error
 }
 
 function deadLetterOf({ properties, content }: Message, queue: string): DeadLetter {

@@ -176,7 +176,10 @@ export async function using<T>(
 }
 
 /** True where the server says that there is no such queue or exchange. */
-export const isMissing = (error: unknown): boolean => (error as { code?: unknown }).code === 404
+export function isMissing(error: unknown): boolean {
+  const { code, cause } = error as { code?: unknown; cause?: { code?: unknown } }
+  return code === 404 || cause?.code === 404
+}
 
 function isThere(open: () => Promise<Channel>, name: string): Promise<boolean> {
   return using(open, (channel) => channel.checkQueue(name)).then(

@@ -16,7 +16,7 @@ import type {
 import { type Address, parseAddresses } from './rabbitmq-address.ts'
 import { type Held, RabbitmqBus } from './rabbitmq-bus.ts'
 import type { RabbitmqConsumer } from './rabbitmq-consumer.ts'
-import { listDeadLetters, reviewDeadLetters } from './rabbitmq-dead.ts'
+import { listDeadLetters, reviewDeadLetters, type Server } from './rabbitmq-dead.ts'
 import { RabbitmqLanes } from './rabbitmq-lanes.ts'
 import { type Link, openLink } from './rabbitmq-link.ts'
 import { RabbitmqNotices } from './rabbitmq-notices.ts'
@@ -136,13 +136,13 @@ class RabbitmqBroker implements Broker {
   }
 
   deadLetters(queue: string, limit = 100): Promise<DeadLetter[]> {
-    return this.#ask((open) => listDeadLetters(open, queue, limit))
+    return this.#turnOver((server) => listDeadLetters(server, queue, limit))
   }
 
   reviewDeadLetters(queue: string, judge: (letter: DeadLetter) => DeadLetterFate): Promise<void> {
     const publisher = this.#openPublisher()
-    return this.#ask((open) =>
-      reviewDeadLetters(open, queue, judge, (sealed) =>
+    return this.#turnOver((server) =>
+      reviewDeadLetters(server, queue, judge, (sealed) =>
         publisher.publish([{ queue, package: sealed, route: routeTo(queue, sealed.priority) }]),
       ),
     )
@@ -210,6 +210,16 @@ class RabbitmqBroker implements Broker {
   async #ask<T>(work: (open: () => ReturnType<Link['channel']>) => Promise<T>): Promise<T> {
     const link = await this.#linkInUse()
     return this.#inTime(work(() => link.channel()))
+  }
+
+  async #turnOver<T>(work: (server: Server) => Promise<T>): Promise<T> {
+    const link = await this.#linkInUse()
+    const inTime = <A>(answer: Promise<A>) => this.#inTime(answer)
+    try {
+      return await work({ open: () => inTime(link.channel()), inTime })
+    } catch (error) {
+      throw asBrokerError(error)
+    }
   }
 
   /** Waits for the server, but not for ever: it does not read what we write while it is low on memory. */

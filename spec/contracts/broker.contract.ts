@@ -432,6 +432,22 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         expect((await inbox.atLeast(1))[0]).to.include({ ...again, deliveries: 1 })
       })
 
+      it('goes through more dead letters than it takes at a time, and leaves the others', async () => {
+        const { inbox, consumer } = await consume({ prefetch: 250 })
+        await enqueue(...range(250).map(String))
+        const deliveries = await inbox.atLeast(250)
+        await consumer.settle(deliveries.map((delivery) => deadLetter(delivery)))
+        const judged: string[] = []
+        await broker.reviewDeadLetters(queue, ({ taskId }) => {
+          judged.push(taskId)
+          return Number(taskId) % 2 === 0 ? 'remove' : 'keep'
+        })
+        const kept = deliveries.map(({ taskId }) => taskId).filter((taskId) => Number(taskId) % 2 === 1)
+        expect(judged).to.have.members(range(250).map(String))
+        await eventually(async () => (await broker.deadLetters(queue, 1_000)).length, kept.length)
+        expect(taskIds(await broker.deadLetters(queue, 1_000))).to.have.members(kept)
+      })
+
       it('has no dead letters to go through in a queue that nobody has used', async () => {
         await broker.reviewDeadLetters(queue, () => 'remove')
         expect(await broker.deadLetters(queue)).to.deep.equal([])

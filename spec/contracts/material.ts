@@ -53,7 +53,8 @@ export class Inbox<T> {
   }
 }
 
-export const taskIds = (deliveries: readonly Delivery[]): string[] => deliveries.map(({ taskId }) => taskId)
+export const taskIds = (deliveries: readonly Pick<Delivery, 'taskId'>[]): string[] =>
+  deliveries.map(({ taskId }) => taskId)
 
 /** Asks until the answer is the one, for what a server counts a little later than it happens. */
 export async function eventually<T>(ask: () => Promise<T>, expected: T): Promise<void> {
