@@ -36,6 +36,7 @@ import { orphans } from './orphans.ts'
 import { entryFile } from './process/entry.ts'
 import { fromProcess } from './process/fork.ts'
 import { inspectionOf } from './process/inspection.ts'
+import { TITLE_ROOM } from './process/title.ts'
 import type { RoleInput } from './roles/role.ts'
 import { Signer } from './signing.ts'
 import { composeStat, openStats, type Stat, type StatParts, sealStat } from './stat.ts'
@@ -378,6 +379,7 @@ export class Cluster {
         }),
         sentinel: fromProcess<{ type: string }, Heritage | null>({
           module: entryFile,
+          titleRoom: TITLE_ROOM,
           environment: () => childEnvironment(this.#settings as Settings),
           killAfter: 30_000,
           onVitals: (_, vitals) => {

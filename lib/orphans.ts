@@ -6,6 +6,7 @@ import { orphansMachine } from '../machines/orphans.ts'
 import type { ForkedProcess } from '../machines/protocol.ts'
 import { isGone } from './directory.ts'
 import { boardPath } from './process/board.ts'
+import { killGroup } from './process/fork.ts'
 
 /** Milliseconds between two looks at who is left: nobody hears of the end of a process that is not its child. */
 const CYCLE = 50
@@ -30,7 +31,10 @@ export function orphans({ directory, onKill }: OrphansParts) {
     actions: {
       kill: (_, processes) => {
         const killed = processes.filter((one) => !isGone(one))
-        for (const { pid } of killed) process.kill(pid, 'SIGKILL')
+        for (const one of killed) {
+          process.kill(one.pid, 'SIGKILL')
+          killGroup(one)
+        }
         if (killed.length > 0) onKill(killed)
       },
     },

@@ -42,6 +42,8 @@ export interface ProcessOptions<TInput = unknown> {
    * own (`detached`), is killed with it, and when it is gone. The signals of a terminal do not reach it then.
    */
   readonly ownGroup?: (input: TInput) => boolean
+  /** Bytes by which the child's command line is made longer, by an argument: no `process.title` can be longer than it. */
+  readonly titleRoom?: number
   /** Milliseconds the child may take to leave after its parent has let go of it; then it is killed. */
   readonly killAfter?: number
   /** Called with each batch of log records that the child sends. */
@@ -67,7 +69,7 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
     const name = processName()
     const inspection = inspectionOf(system)
     const ownGroup = process.platform !== 'win32' && (options.ownGroup?.(input) ?? false)
-    const child = fork(modulePath(options.module), [], {
+    const child = fork(modulePath(options.module), fillerOf(options), {
       detached: ownGroup,
       execArgv: [...(options.execArgv ?? [])],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -125,6 +127,10 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
   })
 }
 
+function fillerOf({ titleRoom }: Pick<ProcessOptions, 'titleRoom'>): string[] {
+  return titleRoom === undefined ? [] : ['-'.repeat(titleRoom)]
+}
+
 function modulePath(module: string | URL): string {
   return String(module).startsWith('file:') ? fileURLToPath(module) : String(module)
 }
@@ -143,7 +149,7 @@ function letGo(child: ChildProcess, end: () => void, killAfter: number): void {
 }
 
 /** Also when its leader is gone: a group keeps its number as long as somebody is in it. */
-function killGroup({ pid }: ChildProcess): void {
+export function killGroup({ pid }: { readonly pid?: number | undefined }): void {
   try {
     if (pid !== undefined) process.kill(-pid, 'SIGKILL')
   } catch {

@@ -4,6 +4,7 @@ import { statCycle } from '../config.ts'
 import { createRecorder, type LogRecord, writeLines } from '../logger.ts'
 import type { RoleContext, RoleInput } from '../roles/role.ts'
 import { type Root, type ServedProcess, serveProcess } from './serve.ts'
+import { Title } from './title.ts'
 
 /** The module that every process of a cluster starts from. It imports only what its role needs. */
 serveProcess(async (served: ServedProcess) => {
@@ -19,6 +20,7 @@ serveProcess(async (served: ServedProcess) => {
     ...input,
     events,
     name: served.name,
+    title: new Title(input),
     measure: served.measure,
     flush: served.flush,
     record: (event, fields = {}) => recorder.record(event as never, fields as never),

@@ -46,8 +46,8 @@ const channel = {
 
 /**
  * The child's end of `fromProcess`: runs `logic` as this process's root actor. Orders arrive as its events, and what it
- * emits goes up as reports. The process ends when the actor does: 0 when it is done, 1 when it failed (the error is
- * reported first). It ignores SIGINT, SIGTERM and SIGHUP, which a terminal or an init system sends to the whole group:
+ * emits goes up as reports. The process ends when the actor does: 0 when it is done, 1 when it failed, or when an error was
+ * caught nowhere else (it is reported first). It ignores SIGINT, SIGTERM and SIGHUP, which a terminal or an init system sends to the whole group:
  * its parent leads. When the parent vanishes the actor gets `process.orphaned`.
  *
  * @example
@@ -55,6 +55,8 @@ const channel = {
  */
 export function serveProcess(logic: AnyActorLogic | ((served: ServedProcess) => Root | Promise<Root>)): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {})
+  // Also what a timer throws, or a promise that nobody waits for: whoever reads the log is to see it, not only stderr.
+  process.on('uncaughtException', fail)
   const early: EventObject[] = []
   let begun: Begun | undefined
   let watch: Watch | null = null
@@ -143,6 +145,7 @@ function pulseOf(
 
 function fail(error: unknown): void {
   channel.inspection?.noteFailure()
+  if (!process.connected) console.error(error)
   report({ kind: 'error', error: toErrorRecord(error) })
   void leave(1)
 }

@@ -2,6 +2,7 @@ import { fromCallback, fromPromise } from 'xstate'
 import { monitorMachine, type OutcomesOrder, type OutcomesReport } from '../../machines/monitor.ts'
 import type { Settings } from '../config.ts'
 import { sealNotices } from '../notices.ts'
+import { killGroup } from '../process/fork.ts'
 import { connectIfThere, type FrameSocket, listen, socketPath } from '../process/socket.ts'
 import { Signer } from '../signing.ts'
 import { createStore, storeOptionsOf } from '../stores/index.ts'
@@ -63,7 +64,7 @@ export function monitor(role: RoleContext) {
       outcomes: fromCallback<OutcomesOrder>(({ sendBack, receive }) => {
         report = sendBack
         receive((order) => {
-          if (order.type === 'outcomes.desert') for (const pid of pids) process.kill(pid, 'SIGKILL')
+          if (order.type === 'outcomes.desert') for (const pid of pids) killGroup({ pid })
           else obey(outcomes, order)
         })
         const path = socketPath(role.directory, `m${process.pid}`)

@@ -31,6 +31,8 @@ export interface RunnerOptions {
   /** What results are packed by. */
   readonly packing: Pick<Settings, 'compress' | 'maxPayload'>
   readonly report: (event: RunnerReport) => void
+  /** Shows what runs to whoever looks at the processes of the machine. */
+  readonly show: (task: string) => void
   readonly record: (event: string, fields: Record<string, unknown>) => void
   /** Sends what was recorded now. */
   readonly flush: () => void
@@ -178,7 +180,9 @@ export class Runner {
       taskId,
       ...(group !== undefined && { group }),
     })
-    if (!tiny) this.#options.flush()
+    if (tiny) return
+    this.#options.show(`${name} '${func}'`)
+    this.#options.flush()
   }
 
   /** Who enqueues by name does not know the limits that the task was defined with. */

@@ -6,6 +6,7 @@ import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
 import { statCycle } from '../config.ts'
 import type { RunningRecord } from '../process/board.ts'
 import { fromProcess } from '../process/fork.ts'
+import { TITLE_ROOM } from '../process/title.ts'
 import { createStore, storeOptionsOf } from '../stores/index.ts'
 import { Boards } from './boards.ts'
 import { Observer } from './observer.ts'
@@ -33,6 +34,7 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
             module: entry,
             // What a task has started ends with its worker.
             ownGroup: ({ role }) => role === 'worker',
+            titleRoom: TITLE_ROOM,
             onRecords: relay,
             onVitals: (name, vitals) => observer.hear(name, vitals),
             childInput: (input): RoleInput => ({ role: input.role, settings, directory, cluster, events }),

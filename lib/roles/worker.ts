@@ -11,7 +11,7 @@ import { Runner } from './runner.ts'
 
 /** What the worker's machine is provided with: its tasks, and a runner once they are loaded. */
 export function worker(role: RoleContext) {
-  const { settings, record, flush, name } = role
+  const { settings, record, flush, name, title } = role
   let tasks: ReadonlyMap<string, LoadedTask> = new Map()
   return workerMachine.provide({
     actions: {
@@ -31,7 +31,11 @@ export function worker(role: RoleContext) {
           ...{ worker: name, tasks, board, record, flush },
           ...{ concurrency: settings.concurrency },
           ...{ timeout: settings.timeout, packing: settings },
-          report: (event: RunnerReport) => sendBack(event),
+          show: (task: string) => title.show(task),
+          report: (event: RunnerReport) => {
+            if (event.type === 'runner.idle') title.rest()
+            sendBack(event)
+          },
         })
         role.measure(() => runner.measures)
         receive((order) => {

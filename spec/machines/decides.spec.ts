@@ -100,6 +100,7 @@ describe('the machine decides', function () {
     ...{ role: name, settings, directory: folder, events: [], cluster: 'c', name: `Process-${name}` },
     record: () => {},
     flush: () => {},
+    title: { show: () => {}, rest: () => {} },
     measure: () => () => {},
   })
 

@@ -165,6 +165,16 @@ describe('a process as an actor', function () {
     expect(exit.error).to.include({ name: 'RangeError', message: 'too much', code: 'PARROT' })
   })
 
+  for (const [where, type] of [
+    ['a timer', 'stumble'],
+    ['a promise that nobody waits for', 'forget'],
+  ] as const)
+    it(`reports the error of ${where}, and ends`, async () => {
+      const exit = await parrot().ask({ type }, 'process.exited')
+      expect(exit).to.include({ code: 1, signal: null })
+      expect(exit.error).to.include({ name: 'RangeError', message: 'too late', code: 'PARROT' })
+    })
+
   it('reports why it could not make its machine, and ends', async () => {
     const exit = await parrot({ refuses: true }).hears('process.exited')
     expect(exit).to.include({ code: 1 })

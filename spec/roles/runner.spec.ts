@@ -38,6 +38,7 @@ function desk({ concurrency = 1 } = {}) {
     definition?: LoadedTask['definition'],
   ): [string, LoadedTask] => [func, { func, definition, fn }]
   const runner = new Runner({
+    show: () => {},
     ...{
       worker: 'w1',
       concurrency,

@@ -110,10 +110,13 @@ export function processesBelow(pid: number): number[] {
     .map((row) => row.trim().split(/\s+/))
   const descend = (from: number): number[] =>
     rows
-      .filter(([, parent, ...args]) => Number(parent) === from && args.join(' ').includes('main.js'))
+      .filter(([, parent, ...args]) => Number(parent) === from && isOurs(args.join(' ')))
       .flatMap(([child]) => [Number(child), ...descend(Number(child))])
   return descend(pid)
 }
+
+/** While it loads it has no title yet. */
+const isOurs = (command: string): boolean => command.startsWith('qcluster ') || command.includes('main.js')
 
 export function isAlive(pid: number): boolean {
   try {

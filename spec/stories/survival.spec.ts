@@ -1,4 +1,5 @@
 /** What becomes of a cluster whose sentinel is killed, with or without the cluster itself. */
+import { execFileSync } from 'node:child_process'
 import { expect } from 'chai'
 import { asyncTask, Client } from 'qcluster'
 import { type Command, ended, processesBelow, Stage } from './stage.ts'
@@ -14,6 +15,26 @@ export const block = defineTask('block', () => {
   appendFileSync('blocked', process.pid + '\\n')
   for (;;);
 })`
+
+describe('the processes of a cluster', function () {
+  this.timeout(60_000)
+  const stage = new Stage({ 'tasks.mjs': TASKS })
+
+  it('are called in ps as what they are, and a worker as what it does, also while that blocks it', async () => {
+    const cluster = stage.qcluster('start', '--workers', '1')
+    const words = /Q Cluster (\S+) /.exec(await cluster.line(/Q Cluster \S+ \[.*running\./))?.[1]
+    const titles = () =>
+      processesBelow(cluster.process.pid as number).map((pid) =>
+        execFileSync('ps', ['-o', 'args=', '-p', String(pid)], { encoding: 'utf8' }).trim(),
+      )
+    const roles = ['sentinel', 'worker', 'monitor', 'scheduler', 'pusher']
+    expect(titles()).to.have.members(roles.map((role) => `qcluster ${role} ${words}`))
+    await using client = new Client({ dataDir: stage.dataDir })
+    const { name } = await asyncTask('block', [], { client, taskName: 'a-name-of-some-length' })
+    while ((await stage.lines('blocked')).length === 0);
+    expect(titles()).to.include(`qcluster worker ${words} ${name} 'block'`)
+  })
+})
 
 describe('a cluster whose sentinel is killed', function () {
   this.timeout(120_000)
