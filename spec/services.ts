@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 
-type Name = 'rabbitmq' | 'postgres' | 'pgbouncer'
+type Name = 'rabbitmq' | 'postgres' | 'pgbouncer' | 'chromium'
 type Holder = ChildProcessByStdio<Writable, Readable, null>
 
 /** A server may have to be installed first. Call this in a `before` hook. */

@@ -3,9 +3,10 @@ import { connect, type Socket } from 'node:net'
 import { createWebSocketReceiver } from '@statelyai/inspect'
 import { expect } from 'chai'
 import { WebSocket } from 'ws'
-import { Hub, type Source, type Watcher } from '../../lib/inspection/hub.ts'
+import { Hub } from '../../lib/inspection/hub.ts'
 import { type InspectionServer, type ServerOptions, serveInspection } from '../../lib/inspection/server.ts'
 import type { InspectionNote } from '../../machines/protocol.ts'
+import { Script } from './script.ts'
 
 interface Frame {
   readonly type: string
@@ -27,20 +28,6 @@ const changed = (id: string, value: string): InspectionNote => ({
   snapshot: { status: 'active', value },
 })
 
-/** Notes that the spec makes itself. */
-class Script implements Source {
-  take: Watcher | undefined
-
-  open(take: Watcher): void {
-    this.take = take
-    take([registered('root'), changed('root', 'idle'), registered('child', 'root')])
-  }
-  close(): void {
-    this.take = undefined
-  }
-  flush(): void {}
-}
-
 describe('the server of an inspection', function () {
   this.timeout(20_000)
   let script: Script
@@ -49,7 +36,7 @@ describe('the server of an inspection', function () {
 
   beforeEach(() => {
     sockets = []
-    script = new Script()
+    script = new Script([registered('root'), changed('root', 'idle'), registered('child', 'root')])
   })
   afterEach(async () => {
     for (const socket of sockets) 'terminate' in socket ? socket.terminate() : socket.destroy()
@@ -203,8 +190,41 @@ describe('the server of an inspection', function () {
           `GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
         ),
       ).to.match(/^HTTP\/1\.1 404 /)
+    for (const path of [
+      '/assets/../../hub.js',
+      '/assets/..%2f..%2fhub.js',
+      '/assets',
+      '/index.html',
+      '/hub.js',
+    ])
+      expect(
+        await raw(`GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n`),
+        path,
+      ).to.match(/^HTTP\/1\.1 404 /)
     expect(await raw('GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n')).to.match(
       /^HTTP\/1\.1 200 /,
+    )
+  })
+
+  it('gives its page to be read only, under its own name only, and lets it load nothing from elsewhere', async () => {
+    await serve()
+    const { port } = new URL(server.url)
+    const get = (path: string, lines = '') =>
+      raw(`GET ${path} HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n${lines}connection: close\r\n\r\n`)
+    const page = await get('/')
+    expect(page).to.match(/^HTTP\/1\.1 200 /)
+    expect(page).to.match(
+      /^content-security-policy: default-src 'none'; script-src 'self'; style-src 'self';/m,
+    )
+    expect(page).not.to.match(/<script(?![^>]*\bsrc=)|\bon\w+=|<style|https?:/i)
+    const [script = ''] = /\/assets\/[^"]+\.js/.exec(page) ?? []
+    expect(await get(script)).to.match(/^HTTP\/1\.1 200 [\s\S]*^content-type: text\/javascript/m)
+    expect(await get('/', 'origin: https://evil.example\r\n')).to.match(/^HTTP\/1\.1 403 /)
+    expect(await raw('GET / HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n')).to.match(
+      /^HTTP\/1\.1 403 /,
+    )
+    expect(await raw(`POST / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n`)).to.match(
+      /^HTTP\/1\.1 405 /,
     )
   })
 

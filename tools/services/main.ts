@@ -1,5 +1,5 @@
 /**
- * Makes a service available that specs and benchmarks need: `node tools/services/main.ts rabbitmq|postgres|pgbouncer`.
+ * Makes a service available that specs and benchmarks need: `node tools/services/main.ts rabbitmq|postgres|pgbouncer|chromium`.
  * It takes the one named in the environment, else one that runs on this machine, else it starts an installed one, else
  * one by `docker compose`, else, as root on Debian, it installs it first. It says on stderr what it does, and the URL on
  * stdout; what it started ends when stdin does, or at a signal. A killed parent leaves nothing behind.
@@ -8,6 +8,7 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { chromiumProgram } from './chromium.ts'
 import { PgBouncer, pgbouncerProgram } from './pgbouncer.ts'
 import { isPostgresAt, PostgresServer, postgresPrograms } from './postgres.ts'
 import { answers, RabbitmqServer, rabbitmqScripts } from './rabbitmq.ts'
@@ -28,7 +29,13 @@ interface Recipe {
   readonly start: () => Promise<Service>
   readonly debianPackages: readonly string[]
   /** Absent where an image alone is of no use. */
-  readonly docker?: { readonly image: string; readonly port: number; readonly environment: readonly string[] }
+  readonly docker?: Image
+}
+
+interface Image {
+  readonly image: string
+  readonly port: number
+  readonly environment: readonly string[]
   readonly isReadyAt: (port: number) => Promise<boolean>
   readonly urlAt: (port: number) => string
 }
@@ -40,9 +47,10 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
     isInstalled: () => rabbitmqScripts() !== undefined,
     start: async () => started(await RabbitmqServer.make()),
     debianPackages: ['rabbitmq-server'],
-    docker: { image: 'rabbitmq:4-management', port: 5672, environment: [] },
-    isReadyAt: answers,
-    urlAt: (port) => `amqp://127.0.0.1:${port}`,
+    docker: {
+      ...{ image: 'rabbitmq:4-management', port: 5672, environment: [], isReadyAt: answers },
+      urlAt: (port) => `amqp://127.0.0.1:${port}`,
+    },
   },
   postgres: {
     variable: 'SPEC_POSTGRES_URL',
@@ -50,9 +58,11 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
     isInstalled: () => postgresPrograms() !== undefined,
     start: async () => started(await PostgresServer.make()),
     debianPackages: ['postgresql'],
-    docker: { image: 'postgres:17', port: 5432, environment: ['POSTGRES_HOST_AUTH_METHOD=trust'] },
-    isReadyAt: isPostgresAt,
-    urlAt: (port) => `postgres://postgres@127.0.0.1:${port}/postgres`,
+    docker: {
+      ...{ image: 'postgres:17', port: 5432, environment: ['POSTGRES_HOST_AUTH_METHOD=trust'] },
+      isReadyAt: isPostgresAt,
+      urlAt: (port) => `postgres://postgres@127.0.0.1:${port}/postgres`,
+    },
   },
   /** One in transaction mode; with a PostgreSQL behind it where it is started here. */
   pgbouncer: {
@@ -62,8 +72,14 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
     isInstalled: () => pgbouncerProgram() !== undefined && postgresPrograms() !== undefined,
     start: async () => started(await PgBouncer.make()),
     debianPackages: ['postgresql', 'pgbouncer'],
-    isReadyAt: isPostgresAt,
-    urlAt: (port) => `postgres://postgres@127.0.0.1:${port}/postgres`,
+  },
+  /** The program itself, which whoever needs it starts. */
+  chromium: {
+    variable: 'SPEC_CHROMIUM',
+    local: { url: chromiumProgram() ?? '', isThere: async () => chromiumProgram() !== undefined },
+    isInstalled: () => chromiumProgram() !== undefined,
+    start: async () => ({ url: chromiumProgram() ?? '' }),
+    debianPackages: ['chromium', 'fonts-dejavu-core'],
   },
 }
 
@@ -98,14 +114,13 @@ async function provide({
   start,
   docker,
   debianPackages,
-  ...rest
 }: Recipe): Promise<Service> {
   const named = process.env[variable]
   if (named) return found(named, `${variable} names it`)
   if (await local.isThere()) return found(local.url, 'it runs on this machine')
   if (isInstalled()) return doing(`${name}: starting the installed one`, start)
   if (docker && (await hasDocker()))
-    return doing(`${name}: starting ${docker.image} by docker`, () => runImage({ docker, ...rest }))
+    return doing(`${name}: starting ${docker.image} by docker`, () => runImage(docker))
   if (canInstall())
     return doing(`${name}: installing ${debianPackages.join(' and ')} by apt-get`, () =>
       installAndStart(debianPackages, start),
@@ -116,7 +131,7 @@ async function provide({
 }
 
 function found(url: string, why: string): Service {
-  say(`${name}: using the one at ${new URL(url).host}, for ${why}.`)
+  say(`${name}: using the one at ${URL.parse(url)?.host ?? url}, for ${why}.`)
   return { url }
 }
 
@@ -150,21 +165,23 @@ function hasDocker(): Promise<boolean> {
 }
 
 async function runImage({
-  docker,
+  image,
+  port: inside,
+  environment: settings,
   isReadyAt,
   urlAt,
-}: Required<Pick<Recipe, 'docker' | 'isReadyAt' | 'urlAt'>>): Promise<Service> {
+}: Image): Promise<Service> {
   const [port = 0] = await freePorts(1)
-  const environment = docker.environment.flatMap((setting) => ['--env', setting])
+  const environment = settings.flatMap((setting) => ['--env', setting])
   const { stdout } = await run('docker', [
-    ...['run', '--detach', '--rm', '--publish', `127.0.0.1:${port}:${docker.port}`],
+    ...['run', '--detach', '--rm', '--publish', `127.0.0.1:${port}:${inside}`],
     ...environment,
-    docker.image,
+    image,
   ])
   const remove = async () => void (await run('docker', ['rm', '--force', stdout.trim()]))
   const deadline = Date.now() + 120_000
   while (!(await isReadyAt(port)))
-    if (Date.now() > deadline) throw new Error(`${docker.image} did not become ready.`)
+    if (Date.now() > deadline) throw new Error(`${image} did not become ready.`)
   return { url: urlAt(port), remove }
 }
 

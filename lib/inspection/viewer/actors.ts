@@ -61,6 +61,8 @@ export interface Actor {
 
 export class Actors {
   readonly #actors = new Map<string, Actor>()
+  /** Who is below whom; made when it is asked for. */
+  #below: Map<string | undefined, Actor[]> | undefined
   readonly happenings: Happening[] = []
   #serial = 0
   #confirmed: Set<string> | undefined
@@ -77,7 +79,13 @@ export class Actors {
 
   /** The actor above all others. */
   get root(): Actor | undefined {
-    return this.all.find(({ parent }) => parent === undefined)
+    return this.below(undefined)[0]
+  }
+
+  /** Those that an actor has begun, the oldest first. */
+  below(id: string | undefined): readonly Actor[] {
+    this.#below ??= Map.groupBy(this.#actors.values(), ({ parent }) => parent)
+    return this.#below.get(id) ?? []
   }
 
   /** The time at the server. */
@@ -93,7 +101,7 @@ export class Actors {
   /** The present has been told. */
   settle(): void {
     if (!this.#confirmed) return
-    for (const { id } of this.all) if (!this.#confirmed.has(id)) this.#actors.delete(id)
+    for (const { id } of this.all) if (!this.#confirmed.has(id)) this.#forget(id)
     this.#confirmed = undefined
   }
 
@@ -126,6 +134,7 @@ export class Actors {
     if (parent === undefined) this.#forgetAll()
     const parsed = definitionOf(definition)
     const chart = chartOf(parsed)
+    this.#below = undefined
     this.#actors.set(id, {
       ...{ id, name, parent, definition: parsed, chart },
       pid: pidOf(name),
@@ -142,8 +151,14 @@ export class Actors {
     })
   }
 
+  #forget(id: string): void {
+    this.#actors.delete(id)
+    this.#below = undefined
+  }
+
   #forgetAll(): void {
     this.#actors.clear()
+    this.#below = undefined
     this.happenings.length = 0
   }
 
@@ -194,7 +209,7 @@ export class Actors {
     actor.endedAt = at
     const ended = this.all.filter(({ endedAt, parent }) => endedAt !== undefined && parent !== undefined)
     const [oldest] = ended.toSorted((one, other) => (one.endedAt ?? 0) - (other.endedAt ?? 0))
-    if (oldest && ended.length > MOST.ended) this.#actors.delete(oldest.id)
+    if (oldest && ended.length > MOST.ended) this.#forget(oldest.id)
   }
 }
 

@@ -7,11 +7,13 @@ export interface DiagramProps {
   readonly layout: Layout
   readonly chart: Chart
   readonly scenes: Scenes
+  /** Of the scenes that have been shown; what is drawn changes with it only. */
+  readonly count: number
 }
 
 /** A statechart at places that were worked out beforehand. */
-export function Diagram({ layout, chart, scenes }: DiagramProps) {
-  const { shown, before, followed, count } = scenes
+export const Diagram = memo(({ layout, chart, scenes, count }: DiagramProps) => {
+  const { shown, before, followed } = scenes
   const isLit = (path: string) => shown?.active.has(path) ?? false
   const words = shown?.leaves.join(', ') || 'nowhere yet'
   return (
@@ -56,7 +58,7 @@ export function Diagram({ layout, chart, scenes }: DiagramProps) {
       ))}
     </svg>
   )
-}
+})
 
 type Box = readonly [number, number, number, number]
 

@@ -1,3 +1,4 @@
+import { memo } from 'preact/compat'
 import type { Actors, Happening } from './actors.ts'
 import { placesOf } from './chart.ts'
 import { linkTo } from './route.ts'
@@ -38,7 +39,8 @@ function wordsOf({ event, leaves }: Happening): string {
   return `${event} ${leaves.join(' ')}`.toLowerCase()
 }
 
-function Entry({ actors, happening }: { actors: Actors; happening: Happening }) {
+/** What has happened changes no more. */
+const Entry = memo(({ actors, happening }: { actors: Actors; happening: Happening }) => {
   const { at, kind, event, leaves, phase, payload, count } = happening
   const from = lineOf(actors, happening)?.from
   return (
@@ -68,4 +70,4 @@ function Entry({ actors, happening }: { actors: Actors; happening: Happening }) 
       )}
     </li>
   )
-}
+})

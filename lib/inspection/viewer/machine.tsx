@@ -8,7 +8,7 @@ import { layoutFor } from './layouts.ts'
 import { Nested } from './nested.tsx'
 import { linkTo } from './route.ts'
 import { lasted } from './time.ts'
-import { parentOf, rowsOf, successorOf } from './tree.ts'
+import { machinesBelow, parentOf, rowsOf, successorOf } from './tree.ts'
 
 /** One machine: its statechart, where it is and since when, and what happened to it last. */
 export function MachinePage({ actors, actor: chosen, now, filter }: Sight) {
@@ -17,9 +17,7 @@ export function MachinePage({ actors, actor: chosen, now, filter }: Sight) {
   if (!actor) return null
   const parent = parentOf(actors, actor)
   const successor = successorOf(actors, actor)
-  const below = rowsOf(actors, now)
-    .flatMap((row) => [row.actor, ...(row.process ? [row.process] : [])])
-    .filter((one) => parentOf(actors, one) === actor)
+  const below = machinesBelow(actors, actor.id).filter((one) => one.endedAt === undefined)
   return (
     <>
       <section class="panel stage" aria-label={`Statechart of ${actor.name}`}>
@@ -99,7 +97,13 @@ function Drawing({ actor, chart }: { actor: Actor; chart: Chart }) {
   return (
     <section class="canvas" ref={frame} tabIndex={0} aria-label={`Drawing of ${actor.name}, can be scrolled`}>
       {layout ? (
-        <Diagram layout={layout} chart={chart} scenes={actor.scenes} />
+        <Diagram
+          key={actor.id}
+          layout={layout}
+          chart={chart}
+          scenes={actor.scenes}
+          count={actor.scenes.count}
+        />
       ) : (
         <Nested state={chart.root} chart={chart} scenes={actor.scenes} />
       )}

@@ -1,3 +1,4 @@
+import { memo } from 'preact/compat'
 import { useEffect, useRef } from 'preact/hooks'
 import type { Actor, Mark } from './actors.ts'
 import { type Sight, State } from './app.tsx'
@@ -57,6 +58,7 @@ function Tree({ rows, chosen, now }: { rows: readonly Row[]; chosen: Actor | und
           <TreeRow
             key={row.actor.id}
             row={row}
+            seen={seenOf(row, now)}
             now={now}
             isChosen={isChosen(row.actor) || isChosen(row.process)}
             isProcessChosen={isChosen(row.process)}
@@ -70,6 +72,7 @@ function Tree({ rows, chosen, now }: { rows: readonly Row[]; chosen: Actor | und
 
 interface TreeRowProps {
   readonly row: Row
+  readonly seen: string
   readonly now: number
   readonly isChosen: boolean
   readonly isProcessChosen: boolean
@@ -77,7 +80,7 @@ interface TreeRowProps {
   readonly isEntry: boolean
 }
 
-function TreeRow({ row, now, isChosen, isProcessChosen, isEntry }: TreeRowProps) {
+const TreeRow = memo(({ row, now, isChosen, isProcessChosen, isEntry }: TreeRowProps) => {
   const { actor, process, depth, position, siblings } = row
   const shown = process ?? actor
   const isPast = actor.endedAt !== undefined
@@ -108,6 +111,28 @@ function TreeRow({ row, now, isChosen, isProcessChosen, isEntry }: TreeRowProps)
       </td>
     </tr>
   )
+}, isSameRow)
+
+function isSameRow(one: TreeRowProps, other: TreeRowProps): boolean {
+  return (
+    one.seen === other.seen &&
+    one.isChosen === other.isChosen &&
+    one.isProcessChosen === other.isProcessChosen &&
+    one.isEntry === other.isEntry
+  )
+}
+
+/** What a row shows follows from this: of what there is, and of the second. */
+function seenOf({ actor, process, depth, position, siblings }: Row, now: number): string {
+  return [
+    actor.version,
+    process?.id,
+    process?.version,
+    depth,
+    position,
+    siblings,
+    Math.floor(now / 1_000),
+  ].join()
 }
 
 /** A slot whose process is not at work says more than the process. */

@@ -19,19 +19,19 @@ const FAREWELL = 5_000
 export function rowsOf(actors: Actors, now: number): Row[] {
   const { root } = actors
   if (!root) return []
-  const children = machinesByParent(actors)
   const isSeen = ({ endedAt }: Actor) =>
     endedAt === undefined || root.endedAt !== undefined || now - endedAt < FAREWELL
   const rows = (actor: Actor, depth: number, position: number, siblings: number): Row[] => {
-    const below = (children.get(actor.id) ?? []).filter(isSeen)
-    const process = isSlot(actor, actors) ? newest(children.get(actor.id) ?? []) : undefined
-    const shown = process ? [] : below
+    const below = machinesBelow(actors, actor.id)
+    const process = isSlot(actor, actors) ? below.at(-1) : undefined
+    const shown = process ? [] : below.filter(isSeen)
     return [
       { actor, process, depth, position, siblings },
       ...shown.flatMap((child, at) => rows(child, depth + 1, at + 1, shown.length)),
     ]
   }
-  return root.chart ? rows(root, 0, 1, 1) : (children.get(root.id) ?? []).flatMap((one) => rows(one, 0, 1, 1))
+  const tops = root.chart ? [root] : machinesBelow(actors, root.id)
+  return tops.flatMap((one, at) => rows(one, 0, at + 1, tops.length))
 }
 
 /** The machine that an actor belongs to: itself, or the next one above. */
@@ -49,9 +49,7 @@ export function parentOf(actors: Actors, { parent }: Actor): Actor | undefined {
 export function successorOf(actors: Actors, actor: Actor): Actor | undefined {
   const parent = parentOf(actors, actor)
   if (!parent || !isSlot(parent, actors)) return undefined
-  const [last] = actors.all
-    .filter((one) => one.chart && one.pid !== undefined && parentOf(actors, one) === parent)
-    .slice(-1)
+  const last = machinesBelow(actors, parent.id).at(-1)
   return last === actor ? undefined : last
 }
 
@@ -83,31 +81,19 @@ function speakerOf(actors: Actors, target: Actor, source: Actor | undefined): Ac
 }
 
 function processOf(actors: Actors, standIn: Actor): Actor | undefined {
-  return actors.all.findLast(({ parent, chart }) => chart && parent === standIn.id)
+  return machinesBelow(actors, standIn.id).at(-1)
 }
 
-function machinesByParent(actors: Actors): Map<string, Actor[]> {
-  const children = new Map<string, Actor[]>()
-  for (const actor of actors.all) {
-    if (!actor.chart || actor.parent === undefined) continue
-    const parent = machineOf(actors, actor.parent)
-    const key = parent?.id ?? actor.parent
-    children.set(key, [...(children.get(key) ?? []), actor])
-  }
-  return children
+/** The machines right below one: those of a process too, which has an actor that stands for it in between. */
+export function machinesBelow(actors: Actors, id: string): Actor[] {
+  return actors.below(id).flatMap((actor) => (actor.chart ? [actor] : machinesBelow(actors, actor.id)))
 }
 
 /** A machine inside another's process which has a process of its own below it. */
-function isSlot(actor: Actor, actors: Actors): boolean {
+function isSlot({ pid, parent, id }: Actor, actors: Actors): boolean {
   return (
-    actor.pid === undefined &&
-    actor.parent !== undefined &&
-    actors.all.some(
-      ({ chart, pid, parent }) => chart && pid !== undefined && actors.get(parent)?.parent === actor.id,
-    )
+    pid === undefined &&
+    parent !== undefined &&
+    machinesBelow(actors, id).some((one) => one.pid !== undefined)
   )
-}
-
-function newest(list: readonly Actor[]): Actor | undefined {
-  return list.at(-1)
 }
