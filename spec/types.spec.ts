@@ -3,6 +3,7 @@ import type { Task, TaskFunction } from '../lib/index.ts'
 import { defineTask } from '../lib/tasks/define.ts'
 import { asyncTask } from '../lib/tasks/enqueue.ts'
 import type { result } from '../lib/tasks/results.ts'
+import { schedule } from '../lib/tasks/schedule.ts'
 
 /** Compiles only where both types are the same. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
@@ -66,6 +67,20 @@ const compiled = {
     same<Awaited<ReturnType<typeof result<number>>>, number>(true)
     // @ts-expect-error: a plain function is neither task nor name
     await asyncTask((a: number) => a, [1])
+  },
+
+  async schedulesAreChecked() {
+    await schedule(add, [2, 3], { type: 'daily', timeZone: 'UTC', options: { timeout: 5 } })
+    await schedule(tick)
+    await schedule('math.add', [2, 3])
+    // @ts-expect-error: one argument is missing
+    await schedule(add, [2])
+    // @ts-expect-error: it takes two
+    await schedule(add)
+    // @ts-expect-error: there is no such type
+    await schedule(add, [2, 3], { type: 'sometimes' })
+    // @ts-expect-error: its tasks are delayed by their schedule only
+    await schedule(add, [2, 3], { options: { delay: 5 } })
   },
 
   async optionsAreChecked() {
