@@ -159,7 +159,11 @@ async function enqueueAll(
   return (await Promise.all(submissions)).map(({ header }, i) => new Task(client, header, holders?.[i]))
 }
 
-function ruleOf(
+/**
+ * Whether a task is to be the only one of its kind, and what makes it so.
+ * @throws {ConfigError} when the rule is none
+ */
+export function ruleOf(
   definition: TaskDefinition,
   { unique = definition.unique }: EnqueueOptions,
 ): UniqueRule | undefined {

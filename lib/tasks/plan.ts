@@ -2,6 +2,7 @@
 import { ScheduleError } from '../errors.ts'
 import type { TaskHeader } from '../package.ts'
 import { passedOver, type Rhythm, SCHEDULE_TYPES, type Slot, type Timing } from './rhythm.ts'
+import type { UniqueRule } from './unique.ts'
 
 /** What becomes of a slot whose schedule's former task is not over: it runs beside it, is left out, or waits for it. */
 export type Overlap = 'allow' | 'skip' | 'queue'
@@ -15,6 +16,8 @@ export interface Plan extends Timing {
   readonly header: Omit<TaskHeader, 'id' | 'name' | 'enqueuedAt'>
   /** The human name of its tasks, instead of four words for each. */
   readonly taskName?: string
+  /** What makes each of its tasks the only one of its kind. */
+  readonly unique?: UniqueRule
   /** The encoded arguments. */
   readonly args: string
   /** The property of the last argument that gets the time of the slot. */

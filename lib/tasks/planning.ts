@@ -5,7 +5,7 @@ import { nearestName } from '../names.ts'
 import { ownZone } from './calendar.ts'
 import { encode, pack } from './codec.ts'
 import { checkName, show } from './define.ts'
-import { calledTask, checkArgs, choicesOf, type EnqueueOptions } from './enqueue.ts'
+import { calledTask, checkArgs, choicesOf, type EnqueueOptions, ruleOf } from './enqueue.ts'
 import type { Misfire, Overlap, Plan } from './plan.ts'
 import { type Rhythm, rhythmOf, SCHEDULE_TYPES, type ScheduleType, type Slot, type Timing } from './rhythm.ts'
 
@@ -141,11 +141,17 @@ function checkSetting(owner: string, name: string, value: unknown): void {
 }
 
 /** What its tasks are. */
-function workOf(task: unknown, options: TaskOptions = {}): Pick<Plan, 'header' | 'taskName'> {
+function workOf(task: unknown, options: TaskOptions = {}): Pick<Plan, 'header' | 'taskName' | 'unique'> {
   refuseForeign(options)
-  const { enqueuedAt: _, ...header } = choicesOf(calledTask(task), options)
+  const definition = calledTask(task)
+  const { enqueuedAt: _, ...header } = choicesOf(definition, options)
   const { taskName } = options
-  return { header, ...(taskName !== undefined && { taskName }) }
+  const unique = ruleOf(definition, options)
+  return {
+    header: { ...header, ...(unique && { unique: true }) },
+    ...(taskName !== undefined && { taskName }),
+    ...(unique && { unique }),
+  }
 }
 
 function refuseForeign(options: object): void {
@@ -214,8 +220,12 @@ function firstSlot(rhythm: Rhythm, from: Date, { cron }: Timing): Slot {
 
 /** Whether the task before is over is told by its saved outcome. */
 function refuseUnseen(plan: Plan): Plan {
-  const { overlap, header } = plan
+  const { overlap, header, unique } = plan
   if (overlap === 'allow') return plan
+  if (unique !== undefined)
+    throw new ScheduleError(
+      `The schedule of "${header.func}" has overlap: "${overlap}" for tasks that are unique by themselves: remove one of them.`,
+    )
   if (header.save !== false) return { ...plan, header: { ...header, save: true } }
   throw new ScheduleError(
     `The schedule of "${header.func}" cannot ${overlap} overlapping tasks whose success is not saved: remove save: false, or overlap.`,

@@ -5,6 +5,7 @@ import type { TaskHeader } from '../package.ts'
 import type { ScheduledTask, ScheduleRecord } from '../stores/schedules.ts'
 import { decode, encode, pack } from './codec.ts'
 import type { Plan } from './plan.ts'
+import { enqueueUnique, type UniqueRule } from './unique.ts'
 
 /** What decides whether arguments fit. */
 type Limits = Parameters<typeof pack>[2]
@@ -26,11 +27,13 @@ export function taskOfSlot(
     ...{ group: name, ...plan.header },
     ...{ id, name: plan.taskName ?? taskName(id), enqueuedAt: Date.now() },
   }
+  const { unique } = plan
+  const kept: Kept = { header, ...(unique && { unique }) }
   return {
     taskId: id,
     queue,
     scheduleId,
-    header: JSON.stringify(header),
+    header: JSON.stringify(kept),
     args: argsAt(plan, at, limits),
     after,
   }
@@ -44,10 +47,19 @@ export async function publish(
   client: Client,
   { taskId, queue, header, args }: ScheduledTask,
 ): Promise<TaskHeader> {
-  const parsed = JSON.parse(header) as TaskHeader
-  await client.enqueue([{ header: parsed, args, queue }])
+  const kept = JSON.parse(header) as Kept
+  const submission = { header: kept.header, args, queue }
+  // Where another one is there already, the slot has what it wanted.
+  if (kept.unique) await enqueueUnique(client, [submission], kept.unique)
+  else await client.enqueue([submission])
   await client.atStore(({ schedules }) => schedules.settle([taskId]))
-  return parsed
+  return kept.header
+}
+
+/** What the store keeps of a task beside its arguments. */
+interface Kept {
+  readonly header: TaskHeader
+  readonly unique?: UniqueRule
 }
 
 function argsAt({ args, intendedDateKwarg, header }: Plan, at: number, limits: Limits): string {

@@ -200,6 +200,13 @@ describe('the timetable', () => {
     expect(table.counters).to.deep.equal({ scheduled: 3, republished: 0 })
   })
 
+  it('makes no task beside one that is to be the only one of its kind', async () => {
+    await planned('s', { type: 'minutes', nextRun: ago(150_000), options: { unique: true } })
+    await timetable().look()
+    expect(opened()).to.have.length(1)
+    expect(opened()[0]?.unique).to.equal(true)
+  })
+
   it('hands over again what its maker left lying', async () => {
     await planned('s')
     tray.refuses = () => new BrokerError('away', { isTransient: true })

@@ -107,6 +107,7 @@ describe('schedule()', () => {
       [{ intendedDateKwarg: 'not a name' }, 'intendedDateKwarg must be'],
       [{ overlap: 'maybe' }, 'overlap must be one of allow, skip, queue'],
       [{ overlap: 'skip', options: { save: false } }, 'whose success is not saved'],
+      [{ overlap: 'skip', options: { unique: true } }, 'unique by themselves'],
       [{ misfire: 'maybe' }, 'misfire must be one of all, once, skip'],
       [{ misfireLimit: 0 }, 'misfireLimit must be'],
       [{ repeat: 3 }, 'has no option "repeat"; the nearest one is repeats'],
