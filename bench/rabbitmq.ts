@@ -44,7 +44,11 @@ async function throughput(url: string): Promise<Row[]> {
 
 /** Takes the server that the environment names, or one that runs here, or starts one that ends with the bench. */
 async function startServer(): Promise<string> {
-  const holder = spawn(process.execPath, [SERVICES, 'rabbitmq'], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const holder = spawn(process.execPath, [SERVICES, 'rabbitmq'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    // A Ctrl-C is for us alone: the server is to outlive what is measured with it.
+    detached: true,
+  })
   const exited = once(holder, 'exit')
   endLater(async () => {
     holder.stdin.end()

@@ -14,9 +14,12 @@ export function endLater(end: () => unknown): () => Promise<void> {
   }
 }
 
-/** Ends everything that is left, what was made last first. */
+/** Ends everything that is left, what was made last first. What cannot be ended does not keep the others. */
 export async function endAll(): Promise<void> {
-  for (const end of [...ends].reverse()) if (ends.delete(end)) await end()
+  const failures: unknown[] = []
+  for (const end of [...ends].reverse())
+    if (ends.delete(end)) await Promise.resolve(end()).catch((error: unknown) => failures.push(error))
+  if (failures.length > 0) throw failures[0]
 }
 
 /** A folder of its own, removed at the end. */

@@ -185,8 +185,10 @@ const REFUSALS: readonly {
 }[] = [
   {
     sign: /ACCESS[-_]REFUSED/,
-    say: ({ user }) =>
-      `refuses the user "${user}": unknown, wrong password, or not allowed from here. Correct user and password in the option broker`,
+    say: ({ user, isExternal }) =>
+      isExternal
+        ? 'refuses the login by this certificate: it has no user of that name, or not the plugin rabbitmq_auth_mechanism_ssl. Add the user, or correct certfile in the option broker'
+        : `refuses the user "${user}": unknown, wrong password, or not allowed from here. Correct user and password in the option broker`,
   },
   {
     sign: /Expected ConnectionOpenOk|NOT_ALLOWED/,

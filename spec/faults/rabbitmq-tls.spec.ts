@@ -36,14 +36,20 @@ describe('RabbitMQ over TLS', function () {
     folder = mkdtempSync(join(tmpdir(), 'qcluster-tls-'))
     makeCertificates(folder)
     ;[port] = (await freePorts(1)) as [number]
-    server = await RabbitmqServer.make([
-      `listeners.ssl.1 = 127.0.0.1:${port}`,
-      `ssl_options.cacertfile = ${join(folder, 'ca.pem')}`,
-      `ssl_options.certfile = ${join(folder, 'server.pem')}`,
-      `ssl_options.keyfile = ${join(folder, 'server.key')}`,
-      'ssl_options.verify = verify_peer',
-      'ssl_options.fail_if_no_peer_cert = true',
-    ])
+    server = await RabbitmqServer.make(
+      [
+        `listeners.ssl.1 = 127.0.0.1:${port}`,
+        `ssl_options.cacertfile = ${join(folder, 'ca.pem')}`,
+        `ssl_options.certfile = ${join(folder, 'server.pem')}`,
+        `ssl_options.keyfile = ${join(folder, 'server.key')}`,
+        'ssl_options.verify = verify_peer',
+        'ssl_options.fail_if_no_peer_cert = true',
+        'auth_mechanisms.1 = PLAIN',
+        'auth_mechanisms.2 = EXTERNAL',
+        'ssl_cert_login_from = common_name',
+      ],
+      ['rabbitmq_auth_mechanism_ssl'],
+    )
     await server.start()
   })
   after(async () => {
@@ -87,6 +93,26 @@ describe('RabbitMQ over TLS', function () {
       expect(await secure.info()).to.include(`amqps://${host}:${port}`)
       await secure.close()
     }
+  })
+
+  it('takes a certificate for a login, if there is such a user', async () => {
+    const external = `amqps://127.0.0.1:${port}?${new URLSearchParams({
+      ...Object.fromEntries(Object.entries(OURS).map(([name, file]) => [name, join(folder, file)])),
+      auth_mechanism: 'external',
+    })}`
+    const attempt = async () => {
+      broker = await createBroker({ broker: external })
+      await broker.connect()
+      await broker.enqueue([{ queue: 'external', package: packageOf('a') }])
+      return broker.queueSize('external')
+    }
+    const refused = await attempt().catch((error: Error) => error)
+    expect(refused)
+      .to.have.property('message')
+      .that.matches(/refuses the login by this certificate: it has no user/)
+    await server.control('add_user', 'client', 'unused')
+    await server.control('set_permissions', 'client', '.*', '.*', '.*')
+    expect(await attempt()).to.equal(1)
   })
 
   it('says that the server is not trusted', async () => {

@@ -1,14 +1,14 @@
 /** A RabbitMQ server of our own: its port, name, folder and port mapper belong to nobody else, so it may be killed at will. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { freePorts, hasEnded } from './server.ts'
+import { freePorts, hasEnded, Leash } from './server.ts'
 
 /** Debian's `/usr/sbin/rabbitmq-server` insists on its own user; the real scripts run as anybody. */
 const FOLDERS = ['/usr/lib/rabbitmq/bin', '/opt/rabbitmq/sbin', '/usr/local/sbin', '/opt/homebrew/sbin']
@@ -29,10 +29,14 @@ export class RabbitmqServer {
   readonly #scripts: string
   readonly #epmdPort: number
   readonly #distributionPort: number
+  readonly #leash: Leash
   #process: ChildProcess | undefined
 
-  /** Makes a server that is not started yet, with these further lines of `rabbitmq.conf`. */
-  static async make(configuration: readonly string[] = []): Promise<RabbitmqServer> {
+  /** Makes a server that is not started yet, with these further lines of `rabbitmq.conf`, and these plugins. */
+  static async make(
+    configuration: readonly string[] = [],
+    plugins: readonly string[] = [],
+  ): Promise<RabbitmqServer> {
     const scripts = rabbitmqScripts()
     if (!scripts) throw new Error('RabbitMQ is not installed here: no rabbitmq-server was found.')
     const [port, epmdPort, distributionPort] = (await freePorts(3)) as [number, number, number]
@@ -41,7 +45,7 @@ export class RabbitmqServer {
     await writeFile(join(folder, 'home', '.erlang.cookie'), 'qcluster', { mode: 0o400 })
     const lines = ['log.file.level = warning', ...configuration, '']
     await writeFile(join(folder, 'rabbitmq.conf'), lines.join('\n'))
-    await writeFile(join(folder, 'enabled_plugins'), '[].\n')
+    await writeFile(join(folder, 'enabled_plugins'), `[${plugins.join(', ')}].\n`)
     return new RabbitmqServer(scripts, folder, port, epmdPort, distributionPort)
   }
 
@@ -51,6 +55,7 @@ export class RabbitmqServer {
     this.port = port
     this.#epmdPort = epmdPort
     this.#distributionPort = distributionPort
+    this.#leash = new Leash(`epmd -port ${epmdPort} -kill; rm -rf '${folder}'`)
   }
 
   get url(): string {
@@ -66,6 +71,7 @@ export class RabbitmqServer {
       stdio: 'ignore',
     })
     this.#process = child
+    this.#leash.hold(child.pid)
     const deadline = Date.now() + LONGEST_START
     while (!(await answers(this.port))) {
       if (hasEnded(child) || Date.now() > deadline) throw new Error(`RabbitMQ did not start.\n${this.#log()}`)
@@ -103,8 +109,7 @@ export class RabbitmqServer {
   /** Kills it, and removes all it had. */
   async remove(): Promise<void> {
     await this.kill()
-    await promisify(execFile)('epmd', ['-port', String(this.#epmdPort), '-kill']).catch(() => {})
-    rmSync(this.#folder, { recursive: true, force: true })
+    await this.#leash.cut()
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
@@ -114,6 +119,7 @@ export class RabbitmqServer {
     const exit = once(child, 'exit')
     this.#signalTo(child, signal)
     await exit
+    this.#leash.hold(undefined)
     // A server whose name is still known to the port mapper does not start again.
     while (await this.#isKnown()) await sleep(50)
   }
