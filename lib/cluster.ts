@@ -238,6 +238,12 @@ export class Cluster {
     if (error) throw new TaskLoadError(error.message, { cause: error })
   }
 
+  /** @internal Somebody has cancelled tasks: the store knows which. */
+  heedCancellations(): string {
+    if (!this.hasStopped) this.actor.send({ type: 'cancellations.made' })
+    return 'heeded'
+  }
+
   /** Stops by the documented procedure. False when there is nothing to stop. */
   async stop(): Promise<boolean> {
     const isFirst = this.isStarting || this.actor.getSnapshot().matches('running')

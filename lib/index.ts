@@ -43,6 +43,7 @@ export type {
   SavedOutcome,
   Store,
 } from './stores/store.ts'
+export { type CancelOptions, cancelGroup, cancelTask } from './tasks/cancel.ts'
 export { currentTask, type TaskContext, type TaskSignal } from './tasks/current.ts'
 export {
   defineTask,

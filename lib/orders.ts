@@ -14,6 +14,7 @@ export const ORDERS: Readonly<Record<string, Obey>> = {
   resume: (cluster) => after(cluster.resume(), 'resumed'),
   scale: (cluster, workers) => after(cluster.scale(workers as number), `scaled to ${workers}`),
   reload: (cluster) => after(cluster.reload(), 'reloaded'),
+  cancel: (cluster) => cluster.heedCancellations(),
   // Answered before the end: a cluster that has stopped has no voice.
   stop: (cluster) => {
     void cluster.stop()

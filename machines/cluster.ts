@@ -13,6 +13,7 @@ import { type BusOrder, busMachine } from './bus.ts'
 import { backOff } from './child.ts'
 import { type OrphansReport, orphansMachine } from './orphans.ts'
 import {
+  type CancellationsMade,
   type EventsWanted,
   type ForkedProcess,
   type ProcessReport,
@@ -77,6 +78,7 @@ export type ClusterEvent =
   /** Kill what is left. */
   | { readonly type: 'cluster.kill' }
   | EventsWanted
+  | CancellationsMade
   | ProcessReport
   | SentinelReport
   | OrphansReport
@@ -307,6 +309,7 @@ export const clusterMachine = setup({
             ...ENDS,
             ...REPORTS,
             'events.wanted': { actions: 'passOrder' },
+            'cancellations.made': { actions: 'passOrder' },
             'sentinel.running': '#cluster.running',
             // What cannot even start is a mistake to be shown, not one to be repeated.
             'process.exited': LOST,
@@ -325,6 +328,7 @@ export const clusterMachine = setup({
         'cluster.scale': { actions: ['noteOrder', 'giveOrder'] },
         'cluster.reload': { actions: ['noteOrder', 'giveOrder'] },
         'events.wanted': { actions: 'passOrder' },
+        'cancellations.made': { actions: 'passOrder' },
         'sentinel.scaled': {
           actions: [
             { type: 'forgetOrder', params: { order: 'sentinel.scale' } },
@@ -401,6 +405,8 @@ export const clusterMachine = setup({
                 'xstate.done.actor.emptiness': '#cluster.stopping.outliving',
                 // The next one is forked with it.
                 'events.wanted': {},
+                // A monitor looks for them when it comes.
+                'cancellations.made': {},
               },
             },
             forking: {
@@ -433,6 +439,7 @@ export const clusterMachine = setup({
             'cluster.abort': { actions: ['orderAbort', 'killOrphans'] },
             'cluster.kill': { actions: ['orderKill', 'killOrphans'] },
             'events.wanted': { actions: 'passOrder' },
+            'cancellations.made': { actions: 'passOrder' },
             'process.exited': [
               { guard: 'leftInOrder', target: 'outliving' },
               { target: 'outliving', actions: ['noteExit', 'watchOrphans'] },

@@ -1,5 +1,6 @@
 import { assign, emit, fromCallback, fromPromise, raise, sendTo, setup, spawnChild } from 'xstate'
 import type {
+  CancellationsMade,
   MonitorOrder,
   MonitorReport,
   OrphanedReport,
@@ -18,6 +19,7 @@ export interface MonitorContext {
 /** Orders to the outcomes, the actor that owns the sockets, the batches and every fate that is not settled. */
 export type OutcomesOrder =
   | PeerListening
+  | CancellationsMade
   | ({ readonly type: 'worker.buried' } & Testament)
   /** The store is there: save. */
   | { readonly type: 'outcomes.save' }
@@ -147,6 +149,7 @@ export const monitorMachine = monitorSetup.createMachine({
       on: {
         'peer.listening': { actions: 'passOrder' },
         'worker.buried': { actions: 'passOrder' },
+        'cancellations.made': { actions: 'passOrder' },
         'monitor.stop': 'stopping',
         'monitor.abort': { actions: 'abandon' },
         // Without a sentinel it outlives the workers, then stops by itself.
@@ -164,6 +167,7 @@ export const monitorMachine = monitorSetup.createMachine({
       on: {
         'peer.listening': { actions: 'passOrder' },
         'worker.buried': { actions: 'passOrder' },
+        'cancellations.made': { actions: 'passOrder' },
         'monitor.abort': { actions: 'abandon' },
         'process.orphaned': { actions: 'awaitGrace' },
         'grace.over': { actions: 'desert' },

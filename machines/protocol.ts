@@ -149,6 +149,9 @@ export type ReadyReport = { readonly type: 'process.ready'; readonly socket?: st
  */
 export type EventsWanted = { readonly type: 'events.wanted'; readonly events: readonly string[] }
 
+/** Somebody has cancelled tasks: look into the store for which. From the cluster to the sentinel, and on to the monitor. */
+export type CancellationsMade = { readonly type: 'cancellations.made' }
+
 /* ---- Sentinel to its children. */
 
 /** A pusher or a monitor listens there; whoever talks to it connects. */
@@ -185,9 +188,12 @@ export type PusherReport =
   | { readonly type: 'pusher.paused' }
   | { readonly type: 'pusher.resumed' }
   | { readonly type: 'pusher.drained' }
+  /** These tasks run and are cancelled: kill the worker of one that does not end. */
+  | { readonly type: 'runs.cancelled'; readonly taskIds: readonly string[] }
 
 export type MonitorOrder =
   | PeerListening
+  | CancellationsMade
   | ({ readonly type: 'worker.buried' } & Testament)
   /** Save what is left, see it settled, leave. */
   | { readonly type: 'monitor.stop' }
@@ -209,6 +215,7 @@ export type SchedulerOrder = { readonly type: 'scheduler.stop' }
 
 export type SentinelOrder =
   | EventsWanted
+  | CancellationsMade
   /** Let no task come in until you are told to resume. */
   | { readonly type: 'sentinel.pause' }
   | { readonly type: 'sentinel.resume' }

@@ -26,6 +26,7 @@ export type DispatcherReport =
   | { readonly type: 'dispatcher.joined' }
   | { readonly type: 'dispatcher.drained' }
   | { readonly type: 'dispatcher.deserted' }
+  | Extract<PusherReport, { type: 'runs.cancelled' }>
 
 export type DeliveriesReport = { readonly type: 'broker.lost'; readonly reason: string }
 
@@ -93,6 +94,7 @@ export const pusherMachine = setup({
     reportOpened: emit({ type: 'pusher.opened' } as const),
     reportPaused: emit({ type: 'pusher.paused' } as const),
     reportResumed: emit({ type: 'pusher.resumed' } as const),
+    passReport: emit(({ event }) => event as PusherReport),
     reportDrained: emit({ type: 'pusher.drained' } as const),
     join: sendTo('dispatcher', ({ event }) => ({
       type: 'dispatcher.join' as const,
@@ -123,7 +125,7 @@ export const pusherMachine = setup({
   options: { maxIterations: 1000 },
   context: () => ({ attempts: 0, socket: '' }),
   initial: 'starting',
-  on: { 'worker.gone': { actions: 'passGone' } },
+  on: { 'worker.gone': { actions: 'passGone' }, 'runs.cancelled': { actions: 'passReport' } },
   states: {
     starting: {
       description: 'Its socket opens; nothing is consumed before every sink is there',

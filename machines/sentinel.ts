@@ -80,6 +80,9 @@ export type SentinelEvent =
   | { readonly type: 'death.forgotten' }
   | { readonly type: 'services.answered' }
 
+/** Runs that were told to end because they are cancelled. */
+export type RunsCancelled = Extract<PusherReport, { type: 'runs.cancelled' }>
+
 /** Once a guard cycle: what is seen of the processes, by their names, and the sums of what they counted. */
 export interface ProcessesObserved {
   readonly type: 'processes.observed'
@@ -149,7 +152,7 @@ export const sentinelMachine = setup({
     pingServices: fromPromise<void>(async () => {}),
     child: childMachine,
     /** Looks at the timer boards and the processes: reports `worker.overran` and `processes.observed`. */
-    watch: fromCallback<{ type: string }>(() => {}),
+    watch: fromCallback<RunsCancelled>(() => {}),
   },
   actions: {
     /** Says what happened to whoever reads the log. */
@@ -243,6 +246,14 @@ export const sentinelMachine = setup({
     }),
     passToAll: enqueueActions(({ context, event, enqueue }) => {
       for (const id of Object.keys(context.slots)) enqueue.sendTo(id, { type: 'child.order', order: event })
+    }),
+    /** A monitor that is not up looks for them when it comes. */
+    passToMonitor: enqueueActions(({ context, event, enqueue }) => {
+      if (isUp(context, 'monitor')) enqueue.sendTo('monitor', { type: 'child.order', order: event })
+    }),
+    /** Whoever watches gives them a moment to end, and then reports that their worker overran. */
+    tellWatch: enqueueActions(({ context, event, enqueue }) => {
+      if (isUp(context, 'pusher')) enqueue.sendTo('watch', event as RunsCancelled)
     }),
     killOverdue: enqueueActions(({ context, event, enqueue }) => {
       const id = slotNamed(context, (event as { worker: string }).worker)
@@ -384,6 +395,8 @@ export const sentinelMachine = setup({
     'processes.observed': { actions: 'reportProcesses' },
     'death.forgotten': { actions: 'forgetDeath' },
     'events.wanted': { actions: 'passToAll' },
+    'cancellations.made': { actions: 'passToMonitor' },
+    'runs.cancelled': { actions: 'tellWatch' },
     'process.orphaned': {
       actions: ['noteOrphaned', { type: 'announce', params: { event: 'sentinel.orphaned' } }],
     },

@@ -3,6 +3,8 @@ import type { DispatcherReport } from '../../machines/pusher.ts'
 import type { Delivery, Enqueued, Notice, Package, Receipt, Settlement } from '../brokers/broker.ts'
 import { type OpenedPackage, sealPackage } from '../package.ts'
 import type { Signer } from '../signing.ts'
+import type { Cancellation } from '../stores/cancellations.ts'
+import { Cancelled } from './cancelled.ts'
 import {
   type Follower,
   inFrames,
@@ -19,10 +21,10 @@ import { Lanes } from './lanes.ts'
 import { Backlog, Window } from './window.ts'
 
 /** Where a run is: waiting here, at a worker, ended and waiting for its verdict, asked about, or left by a dead worker. */
-type Place = 'waiting' | 'worker' | 'ended' | 'asked' | 'unfinished' | 'left'
+type Place = 'waiting' | 'worker' | 'ended' | 'asked' | 'unfinished' | 'withdrawn' | 'left'
 
 /** A lost broker hands these out again; nothing of theirs is under way here. */
-const NOT_BEGUN: ReadonlySet<Place> = new Set<Place>(['waiting', 'asked', 'unfinished'])
+const NOT_BEGUN: ReadonlySet<Place> = new Set<Place>(['waiting', 'asked', 'unfinished', 'withdrawn'])
 
 interface Held {
   readonly key: RunKey
@@ -73,6 +75,7 @@ export class Dispatcher {
   /** Workers whose process has ended: a connection that they made before is let in too late. */
   readonly #gone = new Set<string>()
   readonly #waiting = new Lanes<Held>()
+  #cancelled = new Cancelled()
   #monitor: ((message: PusherToMonitor) => void) | null = null
   #monitorSaid = false
   #awaited: Set<string> | null = null
@@ -195,6 +198,7 @@ export class Dispatcher {
           ...{ place: 'ended', worker, verdict: null },
         })
     }
+    if (this.#cancelled.list.length > 0) send({ kind: 'cancelled', cancellations: this.#cancelled.list })
     this.#awaited?.delete(worker)
     this.#look()
     this.dispatch()
@@ -288,6 +292,7 @@ export class Dispatcher {
     if (message.kind === 'verdicts') this.#carryOut(message.verdicts)
     if (message.kind === 'unknown') this.#release(message.keys)
     if (message.kind === 'drained') this.#handOn(message.worker)
+    if (message.kind === 'cancelled') this.#cancel(message.cancellations)
     this.dispatch()
     this.#look()
   }
@@ -296,6 +301,7 @@ export class Dispatcher {
     this.#monitorSaid = true
     this.#carryOut(unsettled)
     this.#ask(this.#heldAt('asked'), this.#heldAt('unfinished'))
+    this.#tellWithdrawn(this.#heldAt('withdrawn'))
     const left = new Set(this.#heldAt('left').map(({ worker }) => worker as string))
     for (const worker of left) this.#tellLeft(worker)
   }
@@ -398,6 +404,11 @@ export class Dispatcher {
     const batches = new Map<Seat, Job[]>()
     for (let held = this.#waiting.peek(); held; held = this.#waiting.peek()) {
       const job = this.#job(held)
+      if (this.#cancelled.covers(job.header)) {
+        this.#waiting.shift()
+        this.#withdraw([held])
+        continue
+      }
       const seat = this.#roomFor(job.header.func)
       if (!seat) break
       this.#assign(held, seat, job)
@@ -408,6 +419,30 @@ export class Dispatcher {
     }
     for (const [seat, batch] of batches) for (const jobs of inFrames(batch)) seat.send({ kind: 'jobs', jobs })
     if (this.#draining) this.#look()
+  }
+
+  // ---- what nobody wants any more
+
+  #cancel(cancellations: readonly Cancellation[]): void {
+    this.#cancelled = new Cancelled(cancellations)
+    this.#withdraw(this.#waiting.remove((held) => this.#isCancelled(held)))
+    for (const { send } of this.#seats.values()) send({ kind: 'cancelled', cancellations })
+    const taskIds = this.#heldAt('worker').flatMap((held) => (this.#isCancelled(held) ? [idOf(held)] : []))
+    if (taskIds.length > 0) this.#options.report({ type: 'runs.cancelled', taskIds })
+  }
+
+  #isCancelled({ opened }: Held): boolean {
+    return opened !== null && this.#cancelled.covers(opened.header)
+  }
+
+  /** It never starts; the monitor makes its outcome. */
+  #withdraw(those: readonly Held[]): void {
+    for (const held of those) held.place = 'withdrawn'
+    this.#tellWithdrawn(those)
+  }
+
+  #tellWithdrawn(those: readonly Held[]): void {
+    if (those.length > 0) this.#monitor?.({ kind: 'withdrawn', jobs: those.map((held) => this.#job(held)) })
   }
 
   #assign(held: Held, seat: Seat, { header: { func } }: Job): void {
@@ -446,7 +481,12 @@ export class Dispatcher {
 
   /** Gives back what no worker has; whether the monitor will ever answer for a run is not waited for. */
   abandon(): void {
-    const given = [...this.#waiting.clear(), ...this.#heldAt('asked'), ...this.#heldAt('unfinished')]
+    const given = [
+      ...this.#waiting.clear(),
+      ...this.#heldAt('asked'),
+      ...this.#heldAt('unfinished'),
+      ...this.#heldAt('withdrawn'),
+    ]
     for (const held of given) this.#held.delete(held.key)
     void this.#handOver(
       given.flatMap(({ receipt }) => (receipt ? [{ type: 'requeue', receipt } as const] : [])),
@@ -482,3 +522,5 @@ export class Dispatcher {
     this.#options.report({ type: 'dispatcher.drained' })
   }
 }
+
+const idOf = ({ opened }: Held): string => opened?.header.id ?? ''

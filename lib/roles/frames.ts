@@ -2,6 +2,7 @@
 
 import type { Notice } from '../brokers/broker.ts'
 import type { TaskHeader } from '../package.ts'
+import type { Cancellation } from '../stores/cancellations.ts'
 import type { Fate } from '../stores/store.ts'
 
 /** Names one run of one task: `<task id>/<run>`. The only key for adoption and dedupe. */
@@ -94,6 +95,13 @@ export type PusherToWorker =
   | { readonly kind: 'jobs'; readonly jobs: readonly Job[] }
   /** Nothing more will come. */
   | { readonly kind: 'farewell' }
+  | AllCancelled
+
+/** All that is cancelled as far as is known; in place of what was said before. */
+export interface AllCancelled {
+  readonly kind: 'cancelled'
+  readonly cancellations: readonly Cancellation[]
+}
 
 export type WorkerToMonitor =
   | { readonly kind: 'hello'; readonly worker: string; readonly pid: number }
@@ -110,6 +118,7 @@ export type MonitorToPusher =
   | { readonly kind: 'unknown'; readonly keys: readonly RunKey[] }
   /** All that this dead worker was running has its verdict: what it had left may be handed on. */
   | { readonly kind: 'drained'; readonly worker: string }
+  | AllCancelled
 
 export type PusherToMonitor =
   | { readonly kind: 'settled'; readonly keys: readonly RunKey[] }
@@ -119,3 +128,5 @@ export type PusherToMonitor =
   | { readonly kind: 'lookup'; readonly headers: readonly TaskHeader[] }
   /** Handed out too often without an outcome. */
   | { readonly kind: 'unfinished'; readonly jobs: readonly Job[] }
+  /** Cancelled before they were started. */
+  | { readonly kind: 'withdrawn'; readonly jobs: readonly Job[] }

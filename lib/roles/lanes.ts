@@ -34,6 +34,13 @@ export class Lanes<T extends { readonly isUrgent: boolean }> {
     return lane.shift()
   }
 
+  /** Takes those that are meant. */
+  remove(isMeant: (item: T) => boolean): T[] {
+    const all = this.clear()
+    for (const item of all) if (!isMeant(item)) this.push(item)
+    return all.filter(isMeant)
+  }
+
   /** Takes all. */
   clear(): T[] {
     const all = [...this.#urgent, ...this.#normal]

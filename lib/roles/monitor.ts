@@ -12,6 +12,9 @@ import { Outcomes } from './outcomes.ts'
 import type { RoleContext } from './role.ts'
 import { Sequels } from './sequel.ts'
 
+/** Milliseconds between two looks at what is cancelled: an order that says so may get lost. */
+const HEED = 10_000
+
 /** What the monitor's machine is provided with: a store, and the outcomes all its life. */
 export function monitor(role: RoleContext) {
   const { settings, record } = role
@@ -34,6 +37,10 @@ export function monitor(role: RoleContext) {
       },
       packing: settings,
     }),
+    cancellations: {
+      list: () => (store as Store).cancellations.list(),
+      forget: (taskIds) => (store as Store).cancellations.forget(taskIds),
+    },
     release: (taskIds) => (store as Store).uniques.release(taskIds),
     queue: settings.name,
     maxAttempts: settings.maxAttempts,
@@ -72,7 +79,11 @@ export function monitor(role: RoleContext) {
           receiveFrom(outcomes, socket, { stir, pids }),
         )
         void server.then(() => sendBack({ type: 'outcomes.listening', socket: path }))
-        return () => void server.then((open) => open.destroy())
+        const looking = setInterval(() => outcomes.heed(), HEED)
+        return () => {
+          clearInterval(looking)
+          void server.then((open) => open.destroy())
+        }
       }),
     },
   })
@@ -89,6 +100,9 @@ function obey(outcomes: Outcomes, order: Exclude<OutcomesOrder, { type: 'outcome
       break
     case 'worker.buried':
       outcomes.bury(order)
+      break
+    case 'cancellations.made':
+      outcomes.heed()
       break
     case 'outcomes.save':
       outcomes.save()

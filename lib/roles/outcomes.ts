@@ -1,11 +1,12 @@
 import type { OutcomesReport } from '../../machines/monitor.ts'
-import type { Measures, Testament } from '../../machines/protocol.ts'
+import type { Measures, RunningTask, Testament } from '../../machines/protocol.ts'
 import type { Notice } from '../brokers/broker.ts'
 import { OutcomeRefusedError } from '../errors.ts'
 import { Memory } from '../memory.ts'
 import type { Told } from '../notices.ts'
 import type { TaskHeader } from '../package.ts'
 import type { Outcome, Store } from '../stores/store.ts'
+import { Cancelled } from './cancelled.ts'
 import {
   type Ended,
   type Follower,
@@ -18,7 +19,7 @@ import {
   runKey,
   type Verdict,
 } from './frames.ts'
-import { outcomeOfDead, outcomeOfRefused, outcomeOfUnfinished } from './postmortem.ts'
+import { outcomeOfCancelled, outcomeOfDead, outcomeOfRefused, outcomeOfUnfinished } from './postmortem.ts'
 import { type Concluded, hasSequel, type Sequels } from './sequel.ts'
 import { type Defaults, verdictInStore, verdictOn } from './verdict.ts'
 
@@ -33,6 +34,8 @@ export interface OutcomesOptions extends Defaults {
   readonly store: Pick<Store, 'save' | 'decisions'>
   /** Makes what follows from outcomes. */
   readonly sequels: Pick<Sequels, 'of' | 'recall'>
+  /** What is cancelled, and what of it may be forgotten. */
+  readonly cancellations: Pick<Store['cancellations'], 'list' | 'forget'>
   /** Frees the keys of unique tasks that are over. */
   readonly release: (taskIds: readonly string[]) => Promise<void>
   /** Whether a success is saved when its task does not say so. */
@@ -79,6 +82,9 @@ export class Outcomes {
   #pusher: ((message: MonitorToPusher) => void) | null = null
   #saving = false
   #looking = false
+  #cancelled = new Cancelled()
+  /** True while the store is asked what is cancelled; `again` where somebody wanted that meanwhile. */
+  #heeding: boolean | 'again' = false
   #connected = false
   #finishing = false
   #abandoned = false
@@ -131,6 +137,7 @@ export class Outcomes {
     this.#pusher = send
     const saved = [...this.#cases.values()].filter((one) => one.saved)
     send({ kind: 'hello', unsettled: saved.map((one) => one.verdict) })
+    if (this.#cancelled.list.length > 0) this.#tellCancelled()
     this.#tell(saved)
   }
 
@@ -155,6 +162,10 @@ export class Outcomes {
         this.#asked.push(...message.headers)
         this.#answer()
         break
+      case 'withdrawn':
+        for (const job of message.jobs) this.#withdraw(job)
+        this.#pump()
+        break
       case 'unfinished':
         for (const job of message.jobs) this.#giveUp(job)
         this.#pump()
@@ -169,6 +180,10 @@ export class Outcomes {
     this.#unsaved.push(one)
   }
 
+  #withdraw(job: Job): void {
+    if (!this.#cases.has(keyOf(job.header))) this.#open(outcomeOfCancelled(job), null)
+  }
+
   /** Attempts are for tasks that end; this one seems to take with it whatever runs it. */
   #giveUp(job: Job): void {
     const reason = 'never finished'
@@ -181,6 +196,36 @@ export class Outcomes {
     this.#connected = true
     this.#pump()
     this.#answer()
+    this.heed()
+  }
+
+  /** Looks into the store for what was cancelled, and has it not run. */
+  heed(): void {
+    if (this.#heeding || !this.#connected) {
+      if (this.#heeding) this.#heeding = 'again'
+      return
+    }
+    this.#heeding = true
+    void this.#options.cancellations.list().then(
+      (list) => this.#heeded(new Cancelled(list)),
+      (error: Error) => {
+        this.#heeding = false
+        this.#storeLost(error)
+      },
+    )
+  }
+
+  #heeded(cancelled: Cancelled): void {
+    const again = this.#heeding === 'again'
+    const isNews = cancelled.list.length + this.#cancelled.list.length > 0
+    this.#heeding = false
+    this.#cancelled = cancelled
+    if (isNews) this.#tellCancelled()
+    if (again) this.heed()
+  }
+
+  #tellCancelled(): void {
+    this.#pusher?.({ kind: 'cancelled', cancellations: this.#cancelled.list })
   }
 
   #pump(): void {
@@ -244,6 +289,10 @@ export class Outcomes {
   /** Before anything is settled: what is cut short by a death is redelivered, and freed then. */
   async #free(judged: readonly (readonly [TaskHeader, Verdict])[]): Promise<void> {
     const over = judged.filter(([{ unique }, { fate }]) => unique && fate !== 'retry' && fate !== 'requeue')
+    const named = judged.filter(
+      ([{ id }, { fate }]) => fate !== 'requeue' && fate !== 'retry' && this.#cancelled.names(id),
+    )
+    if (named.length > 0) await this.#options.cancellations.forget(named.map(([{ id }]) => id))
     if (over.length > 0) await this.#options.release(over.map(([{ id }]) => id))
   }
 
@@ -420,11 +469,19 @@ export class Outcomes {
     for (const [i, task] of testament.running.entries()) {
       const key = keys[i] as RunKey
       if (this.#cases.has(key) || this.#decided.has(key)) continue
-      this.#open(outcomeOfDead(testament, task, jobs.get(key)), null)
+      this.#open(this.#lastOutcome(testament, task, jobs.get(key)), null)
     }
     this.#mourned.set(worker, keys)
     this.#pump()
     if (keys.every((key) => this.#isSaved(key))) this.#drained(worker)
+  }
+
+  /** Who was killed because it was cancelled did not fail. */
+  #lastOutcome(testament: Testament, task: RunningTask, job: Job | undefined): Ended {
+    const ended = outcomeOfDead(testament, task, job)
+    return this.#cancelled.covers(ended.header)
+      ? { ...outcomeOfCancelled(ended), startedAt: ended.startedAt }
+      : ended
   }
 
   #drained(worker: string): void {

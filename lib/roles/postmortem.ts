@@ -1,6 +1,6 @@
 /** The outcomes of runs that nobody told: their worker died, or no worker ever finished them. */
 import type { RunningTask, Testament } from '../../machines/protocol.ts'
-import { type OutcomeRefusedError, TaskTimeoutError, WorkerDiedError } from '../errors.ts'
+import { type OutcomeRefusedError, TaskCancelledError, TaskTimeoutError, WorkerDiedError } from '../errors.ts'
 import type { TaskHeader } from '../package.ts'
 import { encodeError, type FailureRecord } from '../tasks/failure.ts'
 import type { Ended, Job } from './frames.ts'
@@ -24,6 +24,12 @@ export function outcomeOfDead(testament: Testament, task: RunningTask, job: Job 
 /** A run that was handed out time and again and never had an outcome. */
 export function outcomeOfUnfinished(job: Pick<Job, 'header' | 'args'>): Ended {
   return failure(job, { name: 'Error', message: 'Task never finished: it was handed out too often' })
+}
+
+/** A run that was cancelled before it started, or whose process was ended because of it. */
+export function outcomeOfCancelled(job: Pick<Job, 'header' | 'args'>): Ended {
+  const { name, message, code } = new TaskCancelledError()
+  return { ...failure(job, { name, message, code }), withdrawn: 'cancelled' }
 }
 
 /** The same run as a failure: what it returned, and what it was given, may be what the store will not keep. */

@@ -1,14 +1,16 @@
 import type { Measures } from '../../machines/protocol.ts'
 import type { RunnerReport } from '../../machines/worker.ts'
 import type { Settings } from '../config.ts'
-import { SerializationError, TaskExpiredError, TaskShutdownError } from '../errors.ts'
+import { SerializationError, TaskCancelledError, TaskExpiredError, TaskShutdownError } from '../errors.ts'
 import { isExpired } from '../package.ts'
 import type { BoardWriter } from '../process/board.ts'
+import type { Cancellation } from '../stores/cancellations.ts'
 import { decode, encode, pack } from '../tasks/codec.ts'
 import { Execution } from '../tasks/current.ts'
 import { encodeError, toFailure } from '../tasks/failure.ts'
 import type { LoadedTask } from '../tasks/load.ts'
 import { againAfter } from '../tasks/retry.ts'
+import { Cancelled } from './cancelled.ts'
 import { Deadline } from './deadline.ts'
 import {
   type Ended,
@@ -16,6 +18,7 @@ import {
   type Job,
   keyOf,
   type RunKey,
+  type Withdrawal,
   type WorkerToMonitor,
   type WorkerToPusher,
 } from './frames.ts'
@@ -112,6 +115,22 @@ export class Runner {
     this.bidFarewell()
   }
 
+  /** What waits here is not started, and what runs is told to end. */
+  cancel(cancellations: readonly Cancellation[]): void {
+    const cancelled = new Cancelled(cancellations)
+    for (const execution of this.#running.values())
+      if (cancelled.covers(execution.header)) execution.abort(new TaskCancelledError())
+    const withdrawn = this.#waiting.filter(({ header }) => cancelled.covers(header))
+    if (withdrawn.length === 0) return
+    this.#waiting.splice(
+      0,
+      Number.POSITIVE_INFINITY,
+      ...this.#waiting.filter((job) => !withdrawn.includes(job)),
+    )
+    for (const job of withdrawn) this.#withdraw(job, 'cancelled', new TaskCancelledError())
+    this.#flush()
+  }
+
   bidFarewell(): void {
     this.#saidFarewell = true
     this.#look()
@@ -201,6 +220,8 @@ export class Runner {
       if (deadline?.isOver) throw deadline.error
       return { ...this.#endedOf(job), success: true, result }
     } catch (error) {
+      const { abortedBy } = execution
+      if (abortedBy?.why === 'cancelled') return { ...this.#failed(job, abortedBy), withdrawn: 'cancelled' }
       if (deadline?.isOver) return this.#failed(job, deadline.error)
       if (execution.abortedBy?.why === 'shutdown') return { ...this.#endedOf(job), interrupted: true }
       return this.#failed(job, error)
@@ -228,12 +249,15 @@ export class Runner {
   }
 
   #expire(job: Job, slot: number): void {
-    const { header } = job
     // What ran here before may still stand on the board, for this run was to take its place.
     this.#options.board.finish(slot)
     this.#freeSlots.push(slot)
-    const result = encodeError(toFailure(new TaskExpiredError(header)))
-    this.#end(keyOf(header), { ...this.#endedOf(job), withdrawn: 'expired', result }, 0)
+    this.#withdraw(job, 'expired', new TaskExpiredError(job.header))
+  }
+
+  #withdraw(job: Job, withdrawn: Withdrawal, error: Error): void {
+    const result = encodeError(toFailure(error))
+    this.#end(keyOf(job.header), { ...this.#endedOf(job), withdrawn, result }, 0)
   }
 
   #endedOf({ header, args }: Job): Ended {

@@ -1,7 +1,7 @@
 import { fromCallback, fromPromise } from 'xstate'
 import { childMachine, type IncarnationInput } from '../../machines/child.ts'
 import type { RunningTask } from '../../machines/protocol.ts'
-import { type SentinelInput, sentinelMachine } from '../../machines/sentinel.ts'
+import { type RunsCancelled, type SentinelInput, sentinelMachine } from '../../machines/sentinel.ts'
 import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
 import { statCycle } from '../config.ts'
 import type { RunningRecord } from '../process/board.ts'
@@ -45,10 +45,11 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
           }),
         },
       }),
-      watch: fromCallback<{ type: string }>(({ sendBack }) => {
+      watch: fromCallback<RunsCancelled>(({ sendBack, receive }) => {
         const { guardCycle, timeoutGrace } = settings
         const options = { boards, observer, timeoutGrace, cycle: guardCycle * 1000, tell: sendBack }
         const watch = new Watch(options)
+        receive(({ taskIds }) => watch.doom(taskIds))
         return () => watch.close()
       }),
     },

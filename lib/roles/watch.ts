@@ -1,5 +1,6 @@
 import type { ProcessesObserved } from '../../machines/sentinel.ts'
 import type { RunningRecord } from '../process/board.ts'
+import { Doomed } from './doomed.ts'
 
 type Running = ReadonlyMap<string, readonly RunningRecord[]>
 
@@ -28,12 +29,19 @@ export interface WatchOptions {
 export class Watch {
   readonly #options: WatchOptions
   readonly #grace: bigint
+  readonly #doomed: Doomed
   #timer: NodeJS.Timeout
 
   constructor(options: WatchOptions) {
     this.#options = options
+    this.#doomed = new Doomed(options.timeoutGrace * 1000)
     this.#grace = BigInt(Math.round(options.timeoutGrace * 1e9))
     this.#timer = this.#lookIn(this.#cycle)
+  }
+
+  /** These tasks were told to end, and have as long for it as those whose deadline is over. */
+  doom(taskIds: readonly string[]): void {
+    this.#doomed.add(taskIds)
   }
 
   close(): void {
@@ -52,7 +60,8 @@ export class Watch {
     const { boards, observer, tell } = this.#options
     const running = boards.look()
     const latest = process.hrtime.bigint() - this.#grace
-    for (const worker of overdueWorkers(running, latest)) tell({ type: 'worker.overran', worker })
+    const workers = new Set([...overdueWorkers(running, latest), ...this.#doomed.workersOf(running)])
+    for (const worker of workers) tell({ type: 'worker.overran', worker })
     const observed = observer.look()
     if (observed) tell(observed)
     const cycle = isBusy(running) ? this.#cycle : RESTING_CYCLE

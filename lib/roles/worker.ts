@@ -94,7 +94,11 @@ async function meetMonitor(runner: Runner, path: string): Promise<void> {
 async function meetPusher(runner: Runner, path: string): Promise<void> {
   const socket = await connectIfThere<PusherToWorker, WorkerToPusher>(path)
   if (!socket) return
-  socket.onMessage((message) => (message.kind === 'jobs' ? runner.take(message.jobs) : runner.bidFarewell()))
+  socket.onMessage((message) => {
+    if (message.kind === 'jobs') runner.take(message.jobs)
+    else if (message.kind === 'cancelled') runner.cancel(message.cancellations)
+    else runner.bidFarewell()
+  })
   socket.onClose(() => runner.pusherLeft())
   runner.meetPusher((message) => socket.send(message))
 }

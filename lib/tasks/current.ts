@@ -41,16 +41,23 @@ export class Execution implements TaskContext {
   readonly run: number
   readonly attempt: number
   readonly deadline: number | null
+  readonly #header: TaskHeader
   #controller: AbortController | undefined
   #reason: TaskAbortedError | undefined
 
-  constructor({ id, name, func, run, attempt }: TaskHeader, deadline: number | null) {
+  constructor(header: TaskHeader, deadline: number | null) {
+    const { id, name, func, run, attempt } = header
+    this.#header = header
     this.id = id
     this.name = name
     this.func = func
     this.run = run
     this.attempt = attempt
     this.deadline = deadline
+  }
+
+  get header(): TaskHeader {
+    return this.#header
   }
 
   /** Made when it is first asked for: a controller costs as much as all else that is done for a tiny run. */

@@ -3,6 +3,7 @@ import { ConfigError, ResultTimeoutError, TaskFailedError } from '../errors.ts'
 import type { TaskHeader } from '../package.ts'
 import type { SavedOutcome } from '../stores/store.ts'
 import type { Holder } from '../stores/uniques.ts'
+import { cancelTask } from './cancel.ts'
 import { decode } from './codec.ts'
 import { checkName, show } from './define.ts'
 import type { FailureRecord } from './failure.ts'
@@ -132,6 +133,14 @@ export class Task<T = unknown> {
    */
   async state(): Promise<TaskState> {
     return (await locate(this.id, { client: this.#client })).state
+  }
+
+  /**
+   * Cancels it, wherever it is: see {@link cancelTask}.
+   * @throws {StoreError} when the store cannot be reached
+   */
+  cancel(): Promise<void> {
+    return cancelTask(this.id, { client: this.#client })
   }
 
   /** Forgets the task's record: see {@link deleteTask}. */

@@ -342,4 +342,38 @@ describe('the dispatcher', () => {
     }
     expect(settled).to.have.length(2)
   })
+
+  it('withdraws what is cancelled before a worker gets it, and tells workers and sentinel of the rest', () => {
+    const { dispatcher, reports, toMonitor, monitor, worker } = desk()
+    monitor()
+    const w1 = worker('w1')
+    const [running, waiting, other, later] = [headerOf(), headerOf({ group: 'g' }), headerOf(), headerOf()]
+    dispatcher.take([running, waiting, other].map((one) => deliver(one)))
+    const cancellations = [
+      ...[running, later].map(({ id }) => ({ taskId: id, at: 9 })),
+      { group: 'g', at: 9 },
+    ]
+    dispatcher.hearMonitor({ kind: 'cancelled', cancellations })
+    dispatcher.take([deliver(later)])
+    dispatcher.hear('w1', { kind: 'finished', runs: [{ key: key(running), took: 100 }] })
+    dispatcher.hear('w1', { kind: 'finished', runs: [{ key: key(other), took: 100 }] })
+    expect(w1).to.deep.equal([running.id, 'cancelled', other.id])
+    const withdrawn = toMonitor.flatMap((message) => (message.kind === 'withdrawn' ? message.jobs : []))
+    expect(withdrawn.map(({ header }) => header.id)).to.deep.equal([waiting.id, later.id])
+    expect(reports).to.deep.equal(['runs.cancelled'])
+    dispatcher.hearMonitor({ kind: 'verdicts', verdicts: [{ key: key(waiting), fate: 'ack' }] })
+    expect(settled.map(({ type }) => type)).to.deep.equal(['ack'])
+  })
+
+  it('tells a new monitor again what was withdrawn, and a new worker what is cancelled', () => {
+    const { dispatcher, toMonitor, monitor, worker } = desk()
+    monitor()
+    const cancelled = headerOf()
+    dispatcher.hearMonitor({ kind: 'cancelled', cancellations: [{ taskId: cancelled.id, at: 9 }] })
+    expect(worker('w1')).to.deep.equal(['cancelled'])
+    dispatcher.take([deliver(cancelled)])
+    dispatcher.unattend()
+    monitor()
+    expect(toMonitor.map(({ kind }) => kind)).to.deep.equal(['withdrawn', 'withdrawn'])
+  })
 })

@@ -10,6 +10,7 @@ import {
   runKey,
 } from '../../lib/roles/frames.ts'
 import { Outcomes } from '../../lib/roles/outcomes.ts'
+import type { Cancellation } from '../../lib/stores/cancellations.ts'
 import type { Decision, Outcome, SavedOutcome } from '../../lib/stores/store.ts'
 import type { Testament } from '../../machines/protocol.ts'
 
@@ -36,6 +37,8 @@ function desk({ decisions = [] as Decision[], recalled = [] as SavedOutcome[], s
   const toPusher: MonitorToPusher[] = []
   const released: string[] = []
   const freed: string[] = []
+  const forgotten: string[] = []
+  const cancellations: Cancellation[] = []
   const outcomes = new Outcomes({
     store: {
       save: async (batch) => {
@@ -53,6 +56,10 @@ function desk({ decisions = [] as Decision[], recalled = [] as SavedOutcome[], s
         new Map(concluded.map(({ header }) => [runKey(header.id, header.run), [followerOf(header)]])),
       recall: async () => new Map(recalled.map((one) => [one.taskId, one])),
     },
+    cancellations: {
+      list: async () => cancellations,
+      forget: async (ids) => void forgotten.push(...ids),
+    },
     release: async (ids) => void freed.push(...ids),
     queue: 'q',
     maxAttempts: 2,
@@ -67,7 +74,19 @@ function desk({ decisions = [] as Decision[], recalled = [] as SavedOutcome[], s
   outcomes.welcome('w1', (message: MonitorToWorker) => void released.push(...message.keys))
   outcomes.save()
   const verdicts = () => toPusher.flatMap((message) => (message.kind === 'verdicts' ? message.verdicts : []))
-  return { outcomes, saved, store, freed, reports, events, toPusher, released, verdicts }
+  return {
+    outcomes,
+    saved,
+    store,
+    freed,
+    forgotten,
+    cancellations,
+    reports,
+    events,
+    toPusher,
+    released,
+    verdicts,
+  }
 }
 
 const testament = (change: Partial<Testament>): Testament => ({
@@ -137,6 +156,44 @@ describe('the monitor’s outcomes', () => {
       ['retry', 5_000],
       ['deadLetter', undefined],
     ])
+  })
+
+  it('are cancelled where the pusher withdrew a run, also a dead worker’s that had been told to end', async () => {
+    const { outcomes, verdicts, saved, events, cancellations, forgotten, toPusher } = desk()
+    const [withdrawn, killed] = [ended(), ended()]
+    cancellations.push(...[withdrawn, killed].map(({ header }) => ({ taskId: header.id, at: 9 })))
+    outcomes.heed()
+    await settle()
+    expect(toPusher.at(-1)).to.deep.equal({ kind: 'cancelled', cancellations })
+    const job = { header: withdrawn.header, args: '[]', tiny: false }
+    outcomes.hearPusher({ kind: 'withdrawn', jobs: [job] })
+    outcomes.hearPusher({ kind: 'withdrawn', jobs: [job] })
+    outcomes.farewell('w1')
+    outcomes.hearPusher({
+      kind: 'left',
+      worker: 'w1',
+      jobs: [{ header: killed.header, args: '[]', tiny: false }],
+    })
+    outcomes.bury(testament({ cause: 'timedOut', running: [running(killed)] }))
+    await settle()
+    expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['ack', 'ack'])
+    for (const { result, success } of saved) {
+      expect(success).to.equal(false)
+      expect(JSON.parse(result)).to.include({ code: 'QCLUSTER_TASK_CANCELLED' })
+    }
+    expect(events).to.deep.equal(['task.cancelled', 'task.cancelled'])
+    expect(forgotten).to.deep.equal([withdrawn.header.id, killed.header.id])
+  })
+
+  it('look for cancellations once more where somebody wants it while they look', async () => {
+    const { outcomes, cancellations, toPusher } = desk()
+    await settle()
+    outcomes.heed()
+    cancellations.push({ taskId: 'a', at: 9 })
+    outcomes.heed()
+    cancellations.push({ taskId: 'b', at: 9 })
+    await settle()
+    expect(toPusher.at(-1)).to.deep.equal({ kind: 'cancelled', cancellations })
   })
 
   it('free the key of a unique task when it is over, and again when its run is redelivered', async () => {

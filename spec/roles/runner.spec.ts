@@ -57,6 +57,14 @@ function desk({ concurrency = 1 } = {}) {
         { name: 'limited', maxAttempts: 7, save: false },
       ),
       task(
+        'heeding',
+        () =>
+          new Promise((_, reject) => {
+            const { signal } = currentTask()
+            signal.addEventListener('abort', () => reject(signal.reason))
+          }),
+      ),
+      task(
         'hopeless',
         () => {
           throw new Error('no')
@@ -354,8 +362,47 @@ describe('the runner', () => {
     monitor()
     pusher()
     runner.take([job('limited'), job('hopeless'), job('symbolic')])
-    await settle()
-    await settle()
+    while (ended().length < 3) await settle()
     expect(ended().map(({ again }) => again)).to.deep.equal([undefined, false, undefined])
+  })
+
+  it('withdraws what is cancelled while it waits, and tells what runs', async () => {
+    const { runner, monitor, pusher, ended, gates, started } = desk()
+    monitor()
+    pusher()
+    const jobs = [job('gated'), job('quick', { args: '[3]' }), job('quick', { group: 'g' }), job('heeding')]
+    runner.take(jobs)
+    await settle()
+    runner.cancel([
+      { taskId: jobs[1]?.header.id as string, at: 9 },
+      { group: 'g', at: 9 },
+    ])
+    await settle()
+    expect(ended().map(({ withdrawn }) => withdrawn)).to.deep.equal(['cancelled', 'cancelled'])
+    gates.shift()?.()
+    await settle()
+    runner.cancel([{ taskId: jobs[3]?.header.id as string, at: 9 }])
+    await settle()
+    expect(ended().map(({ withdrawn, success }) => withdrawn ?? success)).to.deep.equal([
+      ...['cancelled', 'cancelled', true, 'cancelled'],
+    ])
+    expect(ended().at(-1)?.result).to.include('QCLUSTER_TASK_CANCELLED')
+    expect(started).to.have.length(2)
+  })
+
+  it('leaves a success alone that came although it was cancelled, and what is enqueued after its group was', async () => {
+    const { runner, monitor, pusher, ended, gates } = desk({ concurrency: 2 })
+    monitor()
+    pusher()
+    const jobs = [job('gated'), job('gated', { group: 'g', enqueuedAt: 10 })]
+    runner.take(jobs)
+    await settle()
+    runner.cancel([
+      { taskId: jobs[0]?.header.id as string, at: 9 },
+      { group: 'g', at: 9 },
+    ])
+    for (const open of gates) open()
+    await settle()
+    expect(ended().map(({ success }) => success)).to.deep.equal([true, true])
   })
 })
