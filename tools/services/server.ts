@@ -23,7 +23,7 @@ export class Leash {
   readonly #holder: ChildProcess
 
   constructor(farewell: string) {
-    const script = `while read -r group; do last=$group; done; [ -n "$last" ] && kill -9 -- "-$last"; ${farewell}`
+    const script = `while read -r group; do last=$group; done; [ -n "$last" ] && kill -9 "-$last"; ${farewell}`
     this.#holder = spawn('sh', ['-c', script], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
     this.#holder.unref()
   }
