@@ -43,7 +43,9 @@ export type {
   SavedOutcome,
   Store,
 } from './stores/store.ts'
+export { AsyncTask } from './tasks/async-task.ts'
 export { type CancelOptions, cancelGroup, cancelTask } from './tasks/cancel.ts'
+export { asyncChain, Chain, type ChainOptions, type Fitting, type ResultsOf } from './tasks/chain.ts'
 export { currentTask, type TaskContext, type TaskSignal } from './tasks/current.ts'
 export {
   defineTask,
@@ -52,10 +54,20 @@ export {
   type TaskDefinition,
   type TaskFunction,
 } from './tasks/define.ts'
-export { asyncTask, asyncTasks, type BulkOptions, type EnqueueOptions, queueSize } from './tasks/enqueue.ts'
+export {
+  asyncTask,
+  asyncTasks,
+  type BulkOptions,
+  type EnqueueOptions,
+  type Hook,
+  queueSize,
+} from './tasks/enqueue.ts'
 export type { FailureRecord } from './tasks/failure.ts'
 export { countGroup, deleteGroup, fetchGroup, type GroupOptions, resultGroup } from './tasks/groups.ts'
+export { asyncIter, type Item, Iter, type IterOptions } from './tasks/iter.ts'
+export { type ChainLink, type LinkOptions, type LinkParameters, link, pipe } from './tasks/link.ts'
 export {
+  deleteCached,
   deleteTask,
   fetch,
   type LookupOptions,

@@ -2,7 +2,7 @@ import type { Priority } from '../brokers/broker.ts'
 import { type Client, defaultClient, type Submission } from '../client.ts'
 import { ConfigError } from '../errors.ts'
 import { loadIds, taskName as nameOf, nearestName } from '../names.ts'
-import type { TaskHeader } from '../package.ts'
+import type { Link, TaskHeader } from '../package.ts'
 import type { Holder } from '../stores/uniques.ts'
 import { encode, pack } from './codec.ts'
 import {
@@ -17,11 +17,15 @@ import {
   type TaskDefinition,
   type TaskFunction,
 } from './define.ts'
-import { Task } from './results.ts'
+import { type ChainLink, linksOf } from './link.ts'
+import { Task, type TaskRecord } from './results.ts'
 import { checkUnique, enqueueUnique, type UniqueRule } from './unique.ts'
 
+/** A task that is told the record of another one when that has its last outcome; by its function, or by its name. */
+export type Hook<TResult = unknown> = string | TaskFunction<[record: TaskRecord<TResult>], unknown>
+
 /** What one enqueueing can say. Its limits win over the task's own, and these over the cluster's. */
-export interface EnqueueOptions extends RunLimits {
+export interface EnqueueOptions<TResult = unknown> extends RunLimits {
   /** A label to find tasks by: 1 to 200 characters. */
   readonly group?: string
   /** The task's human name instead of four words: 1 to 200 characters. */
@@ -35,6 +39,14 @@ export interface EnqueueOptions extends RunLimits {
    * false. Over all machines that share the store. Overrides the task's own.
    */
   readonly unique?: boolean | UniqueRule
+  /** A task of its own that runs when this one has its last outcome, whatever that is: once for each. */
+  readonly hook?: Hook<TResult>
+  /** True: a failure is acknowledged at once, neither tried again nor a dead letter. Overrides the cluster's `ackFailures`. */
+  readonly ackFailure?: boolean
+  /** Seconds that its outcome is kept, whatever the cluster's saveLimit; true: 300. */
+  readonly cached?: boolean | number
+  /** Links that follow it, as in {@link asyncChain}. */
+  readonly chain?: readonly ChainLink[]
   /** Seconds before it may start. */
   readonly delay?: number
   /** When it may start; instead of `delay`. A time that has passed is now. */
@@ -46,9 +58,9 @@ export interface EnqueueOptions extends RunLimits {
 }
 
 /** Arguments that fit a task, and options; both may be left out when the task can be called with nothing. */
-export type EnqueueParameters<TArgs extends unknown[]> = [] extends TArgs
-  ? [args?: Readonly<TArgs>, options?: EnqueueOptions]
-  : [args: Readonly<TArgs>, options?: EnqueueOptions]
+export type EnqueueParameters<TArgs extends unknown[], TResult = unknown> = [] extends TArgs
+  ? [args?: Readonly<TArgs>, options?: EnqueueOptions<TResult>]
+  : [args: Readonly<TArgs>, options?: EnqueueOptions<TResult>]
 
 /**
  * Enqueues a task. Its arguments are encoded now; changing them afterwards changes nothing.
@@ -67,12 +79,12 @@ export type EnqueueParameters<TArgs extends unknown[]> = [] extends TArgs
 export function asyncTask<TResult = unknown>(
   task: string,
   args?: readonly unknown[],
-  options?: EnqueueOptions,
+  options?: EnqueueOptions<TResult>,
 ): Promise<Task<TResult>>
 // The last one: its errors are those that the compiler shows.
 export function asyncTask<TArgs extends unknown[], TResult>(
   task: TaskFunction<TArgs, TResult>,
-  ...parameters: EnqueueParameters<TArgs>
+  ...parameters: EnqueueParameters<TArgs, Awaited<TResult>>
 ): Promise<Task<Awaited<TResult>>>
 export async function asyncTask(
   task: unknown,
@@ -84,7 +96,7 @@ export async function asyncTask(
 }
 
 /** What many tasks of one kind can be told; they share it. A name would be the name of all. */
-export type BulkOptions = Omit<EnqueueOptions, 'taskName'>
+export type BulkOptions<TResult = unknown> = Omit<EnqueueOptions<TResult>, 'taskName' | 'chain'>
 
 /**
  * Enqueues a task many times, in one go: the embedded broker takes all or none. Ten thousand are no trouble.
@@ -105,7 +117,7 @@ export function asyncTasks<TResult = unknown>(
 export function asyncTasks<TArgs extends unknown[], TResult>(
   task: TaskFunction<TArgs, TResult>,
   argsOfEach: readonly Readonly<TArgs>[],
-  options?: BulkOptions,
+  options?: BulkOptions<Awaited<TResult>>,
 ): Promise<Task<Awaited<TResult>>[]>
 export async function asyncTasks(
   task: unknown,
@@ -140,7 +152,8 @@ let ids: ReturnType<typeof loadIds> | undefined
 
 const OPTIONS = [
   ...RUN_LIMITS,
-  ...['group', 'taskName', 'save', 'priority', 'unique', 'delay', 'runAt', 'cluster', 'client'],
+  ...['group', 'taskName', 'save', 'hook', 'ackFailure', 'cached', 'chain', 'priority', 'unique', 'delay'],
+  ...['runAt', 'cluster', 'client'],
 ] as const satisfies string[]
 
 async function enqueueAll(
@@ -201,11 +214,13 @@ export function choicesOf(definition: TaskDefinition, options: EnqueueOptions): 
   const { name: func, unique: _unique, retryIf: _retryIf, ...own } = definition
   const owner = `asyncTask("${func}")`
   refuseUnknown(options, owner)
-  const { group, taskName, cluster, save, priority } = options
+  const { group, taskName, cluster, save, priority, hook, ackFailure, cached } = options
   for (const [option, value] of Object.entries({ group, taskName, cluster }))
     if (value !== undefined) checkName(`${owner}: ${option}`, value)
   if (save !== undefined) checkFlag(`${owner}: save`, save)
   if (priority !== undefined) checkPriority(`${owner}: priority`, priority)
+  if (ackFailure !== undefined) checkFlag(`${owner}: ackFailure`, ackFailure)
+  const timeToLive = cachedOf(`${owner}: cached`, cached)
   return {
     run: 1,
     attempt: 1,
@@ -216,28 +231,75 @@ export function choicesOf(definition: TaskDefinition, options: EnqueueOptions): 
     ...(group !== undefined && { group }),
     ...(save !== undefined && { save }),
     ...(priority !== undefined && { priority }),
+    ...(hook !== undefined && { hook: hookOf(hook) }),
+    ...(ackFailure !== undefined && { ackFailure }),
+    ...(timeToLive !== undefined && { cached: timeToLive }),
   }
 }
 
+/**
+ * The name by which a hook is called.
+ * @throws {ConfigError} when it is no task
+ */
+export function hookOf(hook: unknown): string {
+  return calledTask(hook).name
+}
+
+/**
+ * Seconds that an outcome is kept; undefined where it is kept like all others.
+ * @throws {ConfigError} when it is no time to live
+ */
+export function cachedOf(what: string, cached: unknown): number | undefined {
+  if (cached === undefined || cached === false) return undefined
+  if (cached === true) return CACHED
+  if (typeof cached === 'number' && cached > 0 && Number.isFinite(cached)) return cached
+  throw new ConfigError(
+    `${what} must be true, false or a number of seconds above 0, got ${show(cached)}; correct or remove it.`,
+  )
+}
+
+/** Seconds. As long as Django's cache keeps what it is given no time for. */
+const CACHED = 300
+
+/** A new task's id. */
+export async function newTaskId(): Promise<string> {
+  ids ??= loadIds()
+  return (await ids)()
+}
+
 /** Encodes before anything else happens: the caller may change its values as soon as it has called. */
-async function submit(
+export async function submit(
   client: Client,
   choices: Choices,
   args: readonly unknown[],
-  { taskName, cluster, delay = 0 }: EnqueueOptions,
+  { id: given, taskName, cluster, delay = 0, chain = [] }: SubmitOptions,
 ): Promise<Submission> {
   ids ??= loadIds()
   const encoded = encode(args, 'args')
+  const links = linksOf(chain)
   const [newId, settings] = await Promise.all([ids, client.settings()])
-  const id = newId()
-  const header = { id, name: taskName ?? nameOf(id), ...choices }
-  const packed = pack(encoded, `The arguments of "${choices.func}"`, settings)
+  const id = given ?? newId()
+  const rest = links.map((link) => packed(link, settings))
+  const header = {
+    ...{ id, name: taskName ?? nameOf(id), ...choices },
+    ...(rest.length > 0 && { chain: { id, index: 0, rest } }),
+  }
   return {
     header,
-    args: packed,
+    args: pack(encoded, `The arguments of "${choices.func}"`, settings),
     ...(cluster !== undefined && { queue: cluster }),
     ...(delay > 0 && { delay: delay * 1000 }),
   }
+}
+
+/** Of the options of one enqueueing those that stand beside its header, and the id where it is not to be a new one. */
+type SubmitOptions = Pick<EnqueueOptions, 'taskName' | 'cluster' | 'delay' | 'chain'> & {
+  readonly id?: string
+}
+
+/** A link with its arguments ready to be sent. */
+export function packed(link: Link, settings: Parameters<typeof pack>[2]): Link {
+  return { ...link, args: pack(link.args, `The arguments of "${link.func}"`, settings) }
 }
 
 /** Seconds before it may start. */

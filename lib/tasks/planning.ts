@@ -41,7 +41,7 @@ export interface ScheduleSettings {
 }
 
 /** The options of tasks that make sense for each task of a schedule. */
-export type TaskOptions = Omit<EnqueueOptions, 'cluster' | 'client' | 'delay' | 'runAt'>
+export type TaskOptions = Omit<EnqueueOptions, 'cluster' | 'client' | 'delay' | 'runAt' | 'chain'>
 
 /** A plan that has not begun. */
 export interface Planned {

@@ -53,6 +53,8 @@ export interface TaskRecord<T = unknown> {
   readonly enqueuedAt: Date
   readonly startedAt: Date
   readonly stoppedAt: Date
+  /** When it is forgotten; absent where the cluster's saveLimit says which are kept. */
+  readonly expiresAt?: Date
   /** Seconds from the enqueueing to the end. */
   readonly timeTaken: number
 }
@@ -203,6 +205,22 @@ export async function deleteTask(
   return (await client.atStore((store) => store.delete([outcome.taskId]))) > 0
 }
 
+/**
+ * Forgets a task's record before its time, where it is one that expires: see `cached`.
+ * @param idOrName the task's id (32 hex digits), or its human name: then the newest task of that name
+ * @returns false when there was none
+ * @throws {StoreError} when the store cannot be reached
+ * @see https://django-q2.readthedocs.io/en/master/tasks.html#django_q.tasks.delete_cached
+ */
+export async function deleteCached(
+  idOrName: string,
+  { client = defaultClient() }: Pick<LookupOptions, 'client'> = {},
+): Promise<boolean> {
+  const outcome = await outcomeOf(client, idOrName, {})
+  if (outcome?.expiresAt === undefined) return false
+  return (await client.atStore((store) => store.delete([outcome.taskId]))) > 0
+}
+
 /** Makes a record of what the store keeps. */
 export function toRecord<T>(outcome: SavedOutcome): TaskRecord<T> {
   const { taskId, name, func, group, cluster, success, final, attempt, run } = outcome
@@ -223,6 +241,7 @@ export function toRecord<T>(outcome: SavedOutcome): TaskRecord<T> {
     enqueuedAt: new Date(outcome.enqueuedAt),
     startedAt: new Date(outcome.startedAt),
     stoppedAt: new Date(outcome.stoppedAt),
+    ...(outcome.expiresAt !== undefined && { expiresAt: new Date(outcome.expiresAt) }),
     timeTaken: Math.max(0, outcome.stoppedAt - outcome.enqueuedAt) / 1000,
   }
 }

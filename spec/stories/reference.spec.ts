@@ -9,12 +9,19 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect } from 'chai'
 import {
+  AsyncTask,
+  asyncChain,
+  asyncIter,
   asyncTask,
+  Chain,
   Client,
   Cluster,
   countGroup,
+  deleteCached,
   deleteGroup,
   fetchGroup,
+  Iter,
+  link,
   type Options,
   resultGroup,
   Stat,
@@ -25,7 +32,8 @@ import { waitFor } from 'xstate'
 import { createBroker } from '../../lib/brokers/index.ts'
 import { WORDS } from '../../lib/names.ts'
 import { createStore, type Store } from '../../lib/stores/index.ts'
-import { multiply } from './fixtures/reference.ts'
+import { range } from '../contracts/material.ts'
+import { copysign, countLetters, getTaskName, multiply, nap } from './fixtures/reference.ts'
 import { isAlive } from './stage.ts'
 
 const tasks = [join(import.meta.dirname, 'fixtures', 'reference.ts')]
@@ -232,6 +240,137 @@ describe('the reference’s scenario', function () {
       await store.save([{ ...outcome, run: 4, success: false, fate: 'deadLetter', result: '{}' }])
     })
     expect(await task.fetch()).to.deep.equal(last)
+  })
+
+  it('test_acknowledge_failure_override: a failure is acknowledged at once where its task says so', async () => {
+    const failures: unknown[] = []
+    cluster.on('task.failed', ({ task }) => failures.push(task))
+    await cluster.start()
+    const once = await enqueue('failing', [], { ackFailure: true, taskName: 'once' })
+    const twice = await enqueue('failing', [], { maxAttempts: 2, taskName: 'twice' })
+    const good = await enqueue('multiply', [2, 3])
+    const waited = { wait: 30_000, final: true }
+    expect(await once.fetch(waited)).to.include({ state: 'failure', attempt: 1, final: true })
+    expect(await twice.fetch(waited)).to.include({ attempt: 2 })
+    expect(await good.result()).to.equal(6)
+    await cluster.stop()
+
+    expect(failures.toSorted()).to.deep.equal(['once', 'twice', 'twice'])
+    expect(await sizes()).to.deep.equal([0, 0])
+    const dead = await client.atBroker((broker) => broker.deadLetters('reference'))
+    expect(dead.map(({ taskId }) => taskId)).to.deep.equal([twice.id])
+  })
+
+  it('test_cached: seventeen tasks whose results expire', async () => {
+    await cluster.start()
+    const cached = { cached: true, client }
+    const single = await asyncTask(countLetters, [WORDS as string[]], cached)
+    const grouped = { ...cached, group: 'cached' }
+    for (const _ of range(5)) await asyncTask(copysign, [1, -1], grouped)
+    const broken = await enqueue('failing', [], { ...grouped, maxAttempts: 1 })
+    const iter = await asyncIter(
+      copysign,
+      range(10).map((n) => [n, -1] as const),
+      cached,
+    )
+
+    expect(await single.result()).to.equal(LETTERS)
+    expect(await iter.result()).to.deep.equal(range(10).map((n) => -n))
+    expect(await resultGroup('cached', { client, count: 6 })).to.deep.equal([-1, -1, -1, -1, -1])
+    expect(await countGroup('cached', { client })).to.equal(6)
+    expect(await countGroup('cached', { client, failures: true })).to.equal(1)
+    expect(await fetchGroup('cached', { client })).to.have.lengthOf(6)
+    expect(await fetchGroup('cached', { client, failures: false })).to.have.lengthOf(5)
+    for (const task of [single, broken, iter]) {
+      const record = await task.fetch()
+      expect(record?.expiresAt?.getTime()).to.equal((record?.stoppedAt.getTime() ?? 0) + 300_000)
+    }
+    expect(await deleteCached(single.id, { client })).to.equal(true)
+    expect(await single.fetch()).to.equal(undefined)
+    expect(await deleteCached(single.id, { client })).to.equal(false)
+    expect(await deleteGroup('cached', { client, tasks: true })).to.equal(6)
+    expect(await countGroup('cached', { client })).to.equal(0)
+    const kept = await enqueue('multiply', [2, 3])
+    await kept.result()
+    expect(await deleteCached(kept.id, { client }), 'what does not expire stays').to.equal(false)
+  })
+
+  it('test_iter: one result of all items, of a function and of the class', async () => {
+    const items = range(10).map((n) => [n, -1] as const)
+    const iter = await asyncIter(copysign, items, { client })
+    const single = await asyncIter(getTaskName, [{ name: 'Ann' }, { name: 'Bob' }], { client })
+    const built = new Iter(copysign, [], { client })
+    expect(await built.result()).to.equal(undefined)
+    for (const item of items) built.append(...item)
+    expect(built.length()).to.equal(10)
+    await built.run()
+    await cluster.start()
+
+    expect(await iter.result()).to.deep.equal(range(10).map((n) => -n))
+    expect(await single.result()).to.deep.equal(['Ann', 'Bob'])
+    expect(await built.result()).to.deep.equal(await iter.result())
+    const record = await built.fetch()
+    expect(record).to.deep.include({ id: built.id, success: true, args: items })
+    expect(await countGroup(iter.id, { client }), 'the pieces are put away').to.equal(0)
+    expect(built.append(3, -1)).to.equal(11)
+    expect(await built.fetch()).to.equal(undefined)
+    expect(await (await asyncIter(copysign, [], { client })).result()).to.deep.equal([])
+  })
+
+  it('test_iter_default_cache_timeout: an iter is whole although a piece ends later than its results are kept', async () => {
+    await cluster.start()
+    const iter = await asyncIter(nap, [0.01, 2.1], { client, cached: 2 })
+
+    expect(await iter.result()).to.deep.equal([0.01, 2.1])
+  })
+
+  it('test_chain: links run in turn, of a function and of the class', async () => {
+    await cluster.start()
+    const three = [link(copysign, [1, -1]), link(multiply, [2, 3]), link(copysign, [2, -1])] as const
+    const chain = await asyncChain(three, { client, group: 'chain' })
+    expect(chain.length()).to.equal(3)
+    expect(await chain.result()).to.deep.equal([-1, 6, -2])
+    expect(await chain.current()).to.equal(3)
+    expect((await chain.fetch()).map(({ group, result }) => [group, result])).to.deep.equal([
+      ['chain', -1],
+      ['chain', 6],
+      ['chain', -2],
+    ])
+
+    const built = new Chain({ client }).append(copysign, [1, -1]).pipe(multiply, [4])
+    expect(await built.current()).to.equal(undefined)
+    await built.run()
+    expect(await built.result()).to.deep.equal([-1, -4])
+    expect(await countGroup(built.id as string, { client })).to.equal(2)
+    const longer = built.append(multiply, [2, 2])
+    expect(await longer.current()).to.equal(undefined)
+    await longer.run()
+    expect(await longer.result()).to.deep.equal([-1, -4, 4])
+  })
+
+  it('test_asynctask_class: a task that is put together, run, and changed', async () => {
+    await cluster.start()
+    const task = new AsyncTask(copysign, [1, -1], { client })
+    expect([task.id, task.started, await task.result(), await task.fetchGroup()]).to.deep.equal([
+      undefined,
+      false,
+      undefined,
+      undefined,
+    ])
+    const first = await task.run()
+    expect([task.id, task.started]).to.deep.equal([first, true])
+    expect(await task.result()).to.equal(-1)
+    expect(await task.fetch()).to.include({ id: first, result: -1 })
+
+    task.cached = true
+    task.group = 'class'
+    task.save = true
+    expect([task.started, task.id]).to.deep.equal([false, undefined])
+    await task.run()
+    expect(await task.result()).to.equal(-1)
+    expect((await task.fetch())?.expiresAt).to.be.instanceOf(Date)
+    expect(await task.resultGroup()).to.deep.equal([-1])
+    expect(await task.fetchGroup()).to.have.lengthOf(1)
   })
 
   it('test_recycle, its save_limit: the newest success is kept', async () => {
