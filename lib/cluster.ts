@@ -37,6 +37,7 @@ import { entryFile } from './process/entry.ts'
 import { fromProcess } from './process/fork.ts'
 import { inspectionOf } from './process/inspection.ts'
 import { TITLE_ROOM } from './process/title.ts'
+import { Flights } from './roles/flights.ts'
 import type { RoleInput } from './roles/role.ts'
 import { Signer } from './signing.ts'
 import { composeStat, openStats, type Stat, type StatParts, sealStat } from './stat.ts'
@@ -363,6 +364,10 @@ export class Cluster {
             event as EventName,
             { cluster: this.name, queue: this.queue, ...fields } as never,
           ),
+        keepFlight: ({ context }, { code, signal }) => {
+          const worker = context.sentinel?.name ?? ''
+          this.#flights().keep('sentinel', { worker, code, signal, cause: 'crashed', running: [] })
+        },
       },
       actors: {
         prepare: fromPromise<ClusterLimits>(async ({ signal }) => {
@@ -404,6 +409,15 @@ export class Cluster {
           }),
         }),
       },
+    })
+  }
+
+  #flights(): Flights {
+    return new Flights({
+      settings: this.#settings as Settings,
+      directory: this.#directory?.path as string,
+      cluster: this.name,
+      record: (event, fields) => this.#recorder.record(event as EventName, fields as never),
     })
   }
 

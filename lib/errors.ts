@@ -17,6 +17,8 @@ export const EXIT = {
   tasks: 4,
   /** The restart budget is spent. */
   restarts: 5,
+  /** A replayed flight leads elsewhere than it was recorded. */
+  differs: 6,
 } as const
 
 /** What each exit code says, for the help and the README. */
@@ -27,6 +29,7 @@ export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   unreachable: 'The broker or the store cannot be reached, or its files are of a newer version.',
   tasks: 'A task module cannot be loaded, or there is none.',
   restarts: 'The restart budget is spent: processes died too often for reasons that no task explains.',
+  differs: 'Of `replay`: the rebuilt state differs from the recorded one.',
 }
 
 /** The root of all errors of qcluster: `catch (e) { if (e instanceof QclusterError) … e.code … }`. */

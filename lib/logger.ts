@@ -109,6 +109,9 @@ export interface Records {
   'sentinel.reincarnated': Reincarnated
   /** `processes`: those that were still there when their grace was over, by their names, with commas. */
   'orphans.killed': ClusterNamed & { readonly processes: string }
+  /** `file`: what it did last, for `qcluster replay`. */
+  'flight.kept': Speaker & { readonly file: string }
+  'flight.lost': Speaker & { readonly reason: string }
   'cluster.stopping': ClusterNamed
   'sentinel.orphaned': Speaker & ClusterNamed
   'sentinel.stopping': Speaker
@@ -252,6 +255,14 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
     level: 'warn',
     words: ({ cluster, processes }) =>
       `Q Cluster ${cluster} killed what outlived a dead sentinel - ${processes}`,
+  },
+  'flight.kept': {
+    level: 'info',
+    words: ({ process, file }) => `what ${process} did last: qcluster replay ${file}`,
+  },
+  'flight.lost': {
+    level: 'warn',
+    words: ({ process, reason }) => `what ${process} did last could not be kept${because(reason)}`,
   },
   'cluster.stopping': { level: 'info', words: ({ cluster }) => `Q Cluster ${cluster} stopping.` },
   'sentinel.orphaned': {

@@ -95,6 +95,26 @@ function isOwnEvent(type: string): boolean {
   return type.startsWith('process.') || type.startsWith('child.') || type.startsWith('xstate.')
 }
 
+interface Examined {
+  readonly context: ChildContext
+  readonly event: { readonly type: string }
+}
+
+/** A timeout explains itself, and so does an error that a process died of before it was ready. */
+const keepFlight = (isReady: boolean) => ({
+  type: 'closeFlight' as const,
+  params: ({ context, event }: Examined) => {
+    const last = testament(context, event)
+    return { isKept: last.cause !== 'timedOut' && (isReady || !context.exit?.error), testament: last }
+  },
+})
+
+/** Of a process that left as it was asked to nobody wants to know what it did last. */
+const forgetFlight = {
+  type: 'closeFlight' as const,
+  params: ({ context, event }: Examined) => ({ isKept: false, testament: testament(context, event) }),
+}
+
 /**
  * One supervised process: started, watched, stopped, and replaced when it dies unasked.
  * Provide `process` (what is forked) and `lastWords` (what a dead worker was running).
@@ -169,6 +189,8 @@ export const childMachine = setup({
       testament: testament(context, event),
     })),
     passReport: sendParent(({ event }) => event),
+    /** Keeps what a dead process did last, or forgets it. */
+    closeFlight: (_, _params: { readonly isKept: boolean; readonly testament: Testament }) => {},
   },
   guards: {
     isReport: ({ event }) => !isOwnEvent(event.type),
@@ -259,7 +281,7 @@ export const childMachine = setup({
             'child.stop': 'asked',
             'xstate.done.actor.*': {
               target: '#child.backingOff',
-              actions: ['countDeath', { type: 'reportDied', params: { starting: true } }],
+              actions: ['countDeath', keepFlight(false), { type: 'reportDied', params: { starting: true } }],
             },
           },
         },
@@ -269,13 +291,13 @@ export const childMachine = setup({
             'child.stop': 'asked',
             'xstate.done.actor.*': {
               target: '#child.backingOff',
-              actions: ['countDeath', { type: 'reportDied', params: { starting: false } }],
+              actions: ['countDeath', keepFlight(true), { type: 'reportDied', params: { starting: false } }],
             },
           },
         },
         asked: {
           description: 'It left as it was asked to',
-          on: { 'xstate.done.actor.*': { target: '#child.gone', actions: 'reportGone' } },
+          on: { 'xstate.done.actor.*': { target: '#child.gone', actions: [forgetFlight, 'reportGone'] } },
         },
       },
     },

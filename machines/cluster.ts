@@ -115,12 +115,21 @@ const announceDeath = {
   },
 }
 
+/** Of a start that fails the error is told, and says more. */
+const keepFlight = {
+  type: 'keepFlight' as const,
+  params: ({ event }: { event: { readonly type: string } }) => event as Exited,
+}
+
 /** What the end of a sentinel at work brings. */
 const LOSS = {
   'process.exited': [
-    { guard: 'gaveUp', ...LOST },
-    { guard: 'budgetSpent', target: '#cluster.stopping.outliving', actions: GIVING_UP },
-    { target: 'reviving', actions: [announceDeath, 'mournSentinel', 'watchOrphans', 'publishStat'] },
+    { guard: 'gaveUp', ...LOST, actions: [keepFlight, ...LOST.actions] },
+    { guard: 'budgetSpent', target: '#cluster.stopping.outliving', actions: [keepFlight, ...GIVING_UP] },
+    {
+      target: 'reviving',
+      actions: [keepFlight, announceDeath, 'mournSentinel', 'watchOrphans', 'publishStat'],
+    },
   ],
 } as const
 
@@ -211,6 +220,8 @@ export const clusterMachine = setup({
     orderStop: sendTo('sentinel', { type: 'sentinel.stop' } satisfies SentinelOrder),
     orderAbort: sendTo('sentinel', { type: 'sentinel.abort' } satisfies SentinelOrder),
     orderKill: sendTo('sentinel', { type: 'sentinel.kill' } satisfies SentinelOrder),
+    /** Keeps what a sentinel did last that gave up or died. */
+    keepFlight: (_, _exit: { readonly code: number | null; readonly signal: string | null }) => {},
     /** Why it died is in the log; only a cluster that gives up ends with it. */
     mournSentinel: enqueueActions(({ context, enqueue }) => {
       const { report, deaths, recentDeaths } = context
@@ -386,11 +397,15 @@ export const clusterMachine = setup({
             'cluster.scale': { actions: 'noteOrder' },
             'cluster.reload': { actions: 'noteOrder' },
             'process.exited': [
-              { guard: 'budgetSpent', target: '#cluster.stopping.outliving', actions: GIVING_UP },
+              {
+                guard: 'budgetSpent',
+                target: '#cluster.stopping.outliving',
+                actions: [keepFlight, ...GIVING_UP],
+              },
               {
                 target: 'reviving',
                 reenter: true,
-                actions: [announceDeath, 'mournSentinel', 'watchOrphans'],
+                actions: [keepFlight, announceDeath, 'mournSentinel', 'watchOrphans'],
               },
             ],
           },
@@ -442,7 +457,7 @@ export const clusterMachine = setup({
             'cancellations.made': { actions: 'passOrder' },
             'process.exited': [
               { guard: 'leftInOrder', target: 'outliving' },
-              { target: 'outliving', actions: ['noteExit', 'watchOrphans'] },
+              { target: 'outliving', actions: [keepFlight, 'noteExit', 'watchOrphans'] },
             ],
           },
         },

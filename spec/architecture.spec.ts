@@ -24,6 +24,8 @@ const LAYERS = [
     'postgres',
     'doorbell',
     'directory',
+    'flights',
+    'version',
     'memory',
   ],
 ]

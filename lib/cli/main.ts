@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { EXIT, EXIT_MEANINGS, toErrorRecord } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
+import { version } from '../version.ts'
 import { addCheck } from './check.ts'
 import { addControl } from './control.ts'
 import { addDead } from './dead.ts'
@@ -11,6 +12,7 @@ import { addInspect } from './inspect.ts'
 import { addMemory } from './memory.ts'
 import { addMonitor } from './monitor.ts'
 import { addQueue } from './queue.ts'
+import { addReplay } from './replay.ts'
 import { addResult } from './result.ts'
 import { addSchedules } from './schedules.ts'
 import { addStart } from './start.ts'
@@ -31,6 +33,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   addMemory,
   addControl,
   addInspect,
+  addReplay,
   addCheck,
 ]
 
@@ -51,7 +54,10 @@ export async function main(argv: readonly string[]): Promise<void> {
 
 /** All commands with their flags, for whoever runs or documents them. */
 export function commandLine(): Command {
-  const program = new Command('qcluster').description('A supervised task cluster for Node.js').exitOverride()
+  const program = new Command('qcluster')
+    .description('A supervised task cluster for Node.js')
+    .version(version(), '-V, --version', 'Print the version.')
+    .exitOverride()
   program.addHelpText('after', EXITS)
   for (const add of COMMANDS) add(program)
   return program

@@ -37,6 +37,7 @@ serveProcess(async (served: ServedProcess) => {
     vitalsCycle: statCycle(input.settings),
     // Without a parent it tells the rest of the story itself.
     onOrphanRecords: (records) => writeLines(records as readonly LogRecord[], input.settings),
+    flightDirectory: input.directory,
     onOrder,
   }
 })

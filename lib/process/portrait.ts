@@ -86,3 +86,37 @@ function payloadsOf(snapshot: AnySnapshot): object {
 function shortened(text: string): string {
   return text.length > MOST.characters ? `${text.slice(0, MOST.characters)}…` : text
 }
+
+/** Keys whose texts are words of our own machines and never a user's. */
+const OUR_WORDS: ReadonlySet<string> = new Set([
+  ...['type', 'id', 'actorId', 'role', 'state', 'cause', 'signal', 'src', 'due'],
+])
+/** What we have named ourselves: processes and tasks by their ids. */
+const OUR_NAMES = /^(Process-)?[0-9a-f]{32}$/
+
+/**
+ * What a machine decides by, of an event or a context: numbers, words of ours, and what we have named. All other texts are
+ * left out, so that no secret, argument, result or message of an error comes along; that there was one is still seen.
+ */
+export function decisive<T>(value: T): T {
+  return onlyDecisive(value, '') as T
+}
+
+function onlyDecisive(value: unknown, key: string): unknown {
+  if (typeof value === 'string') return OUR_WORDS.has(key) || OUR_NAMES.test(value) ? value : ''
+  if (Array.isArray(value)) return value.map((one) => onlyDecisive(one, key))
+  if (typeof value !== 'object' || value === null) return typeof value === 'function' ? undefined : value
+  if (value instanceof Error || key === 'error') return named(value)
+  if (isActor(value)) return undefined
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, onlyDecisive(one, name)]))
+}
+
+function named({
+  name = 'Error',
+  exitCode,
+}: {
+  readonly name?: unknown
+  readonly exitCode?: unknown
+}): object {
+  return { name: String(name), ...(typeof exitCode === 'number' && { exitCode }) }
+}

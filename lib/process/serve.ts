@@ -2,6 +2,7 @@ import { flushCompileCache } from 'node:module'
 import { type AnyActorLogic, type AnyActorRef, createActor, type EventObject } from 'xstate'
 import type { InspectionNote, Measures, Vitals, Watch } from '../../machines/protocol.ts'
 import { toErrorRecord } from '../errors.ts'
+import { recorded } from './flight.ts'
 import type { Downward, Upward } from './fork.ts'
 import { type Inspection, inspectionOf } from './inspection.ts'
 import { Pulse } from './vitals.ts'
@@ -33,6 +34,8 @@ export interface Root {
   readonly onOrphanRecords?: (records: readonly unknown[]) => void
   /** Milliseconds between two times that the process tells its vitals at the least; absent: never. */
   readonly vitalsCycle?: number
+  /** The directory where its flight recorder writes; absent: it has none. */
+  readonly flightDirectory?: string
 }
 
 const channel = {
@@ -101,7 +104,9 @@ async function begin(
     typeof logic === 'function'
       ? await logic({ name, pid: process.pid, input, record, flush: flushRecords, measure })
       : { logic, input }
-  const actor = createActor(root.logic, { input: 'input' in root ? root.input : input, id: name })
+  const { flightDirectory } = root
+  const top = flightDirectory === undefined ? root.logic : recorded(root.logic, flightDirectory, name)
+  const actor = createActor(top, { input: 'input' in root ? root.input : input, id: name })
   actor.on('*', (event) => report({ kind: 'event', event }))
   // Otherwise compiled code is kept at the exit only, and a process that is killed has none.
   actor.on('process.ready', () => setImmediate(flushCompileCache))

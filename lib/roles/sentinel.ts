@@ -9,6 +9,7 @@ import { fromProcess } from '../process/fork.ts'
 import { TITLE_ROOM } from '../process/title.ts'
 import { createStore, storeOptionsOf } from '../stores/index.ts'
 import { Boards } from './boards.ts'
+import { Flights } from './flights.ts'
 import { Observer } from './observer.ts'
 import type { RoleContext, RoleInput } from './role.ts'
 import { isOverdue, Watch } from './watch.ts'
@@ -21,6 +22,7 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
   const { settings, directory, cluster, events, record } = role
   const boards = new Boards(directory)
   const observer = new Observer((worker) => boards.seen(worker), statCycle(settings))
+  const flights = new Flights(role)
   return sentinelMachine.provide({
     actions: {
       announce: (_, { event, ...fields }) =>
@@ -29,6 +31,12 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
     actors: {
       pingServices: fromPromise<void>(() => pingServices(role)),
       child: childMachine.provide({
+        actions: {
+          closeFlight: ({ context }, { isKept, testament }) => {
+            if (isKept) flights.keep(context.role, testament)
+            flights.forget(testament.worker)
+          },
+        },
         actors: {
           process: fromProcess<{ type: string }, IncarnationInput>({
             module: entry,
