@@ -1,10 +1,9 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { ScheduleError } from '../errors.ts'
-import { escapeControls } from '../logger.ts'
 import { SCHEDULE_TYPES } from '../tasks/rhythm.ts'
 import { Schedule, type ScheduleSettings, schedule } from '../tasks/schedule.ts'
 import { addFlags, type Flags } from './flags.ts'
-import { rowsOf } from './tasks.ts'
+import { type Columns, plain, tableLines } from './table.ts'
 import { argumentOf, jsonOf, withClient } from './values.ts'
 
 const EXAMPLES = `
@@ -120,31 +119,26 @@ function settingsOf(flags: Flags): ScheduleSettings {
   return Object.fromEntries(given.map((name) => [name, flags[name]]))
 }
 
-const COLUMNS: readonly [string, (one: Schedule) => string][] = [
-  ['Name', ({ name }) => name],
-  ['Task', ({ func }) => func],
-  ['When', whenOf],
-  ['State', ({ state }) => state],
-  ['Repeats', ({ repeats }) => (repeats < 0 ? 'always' : String(repeats))],
-  ['Next run', ({ nextRun }) => nextRun?.toISOString() ?? ''],
-  ['Last task', ({ lastTask }) => lastTask ?? ''],
-  ['Error', ({ error }) => error ?? ''],
-]
+const COLUMNS: Columns<Schedule> = {
+  Name: ({ name }) => plain(name),
+  Task: ({ func }) => plain(func),
+  When: whenOf,
+  State: ({ state }) => state,
+  Repeats: ({ repeats }) => (repeats < 0 ? 'always' : repeats),
+  'Next run': ({ nextRun }) => nextRun?.toISOString() ?? '',
+  'Last task': ({ lastTask }) => lastTask ?? '',
+  Error: ({ error }) => plain(error ?? ''),
+}
 
 function print(schedules: readonly Schedule[], { json }: Flags): void {
   if (json) console.log(jsonOf(schedules))
   else if (schedules.length === 0) console.log('No schedule in this queue.')
-  else console.log(tableOf(schedules))
-}
-
-function tableOf(schedules: readonly Schedule[]): string {
-  const rows = schedules.map((one) => COLUMNS.map(([, of]) => escapeControls(of(one))))
-  return rowsOf([COLUMNS.map(([title]) => title), ...rows])
+  else console.log(tableLines(COLUMNS, schedules).join('\n'))
 }
 
 function whenOf({ type, minutes, cron, timeZone }: Schedule): string {
   const detail = cron ?? (type === 'minutes' ? `every ${minutes} min` : type)
-  return ['once', 'minutes', 'hourly'].includes(type) ? detail : `${detail} (${timeZone})`
+  return plain(['once', 'minutes', 'hourly'].includes(type) ? detail : `${detail} (${timeZone})`)
 }
 
 function wholeNumber(text: string): number {

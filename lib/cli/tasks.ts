@@ -150,8 +150,7 @@ function stateOf({ state, final }: Pick<TaskRecord, 'state' | 'final'>): string 
   return final ? state : `${state}, will be tried again`
 }
 
-/** Rows as a table whose columns stand below one another. */
-export function rowsOf(rows: readonly (readonly string[])[]): string {
+function rowsOf(rows: readonly (readonly string[])[]): string {
   const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0))
   const widths = (rows[0] ?? []).map((_, column) => width(column))
   const line = (row: readonly string[]) =>
