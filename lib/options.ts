@@ -104,6 +104,27 @@ const ownOptions = z.object({
     .describe(
       'Seconds that a run gets after its timeout to heed its abort signal, before its worker is killed.',
     ),
+  recycle: wholeNumber(0)
+    .default(0)
+    .describe(
+      'Tasks after which a worker is replaced, its replacement being there first; 0: however many it has run.',
+    ),
+  maxRss: expects(
+    'number',
+    'a whole number of kilobytes above 0, or null for no limit',
+    z.int().min(1).nullable(),
+  )
+    .default(null)
+    .describe(
+      'Kilobytes of resident memory with which a worker that has run a task is replaced; null: however much it has.',
+    ),
+  maxAge: expects(
+    'seconds',
+    'a number of seconds above 0, or null for no limit',
+    z.number().positive().max(LONGEST).nullable(),
+  )
+    .default(null)
+    .describe('Seconds after which a worker is replaced; null: however old it is.'),
   queueLimit: wholeNumber(1)
     .default(1000)
     .describe('The most deliveries the cluster holds in memory; never under workers × concurrency + 1.'),

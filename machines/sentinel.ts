@@ -56,6 +56,8 @@ export interface SentinelInput {
 export interface SentinelContext extends SentinelInput, Slots {
   /** Slots whose child is to be replaced, the next one first. */
   readonly due: readonly string[]
+  /** True while all of them are being replaced because somebody said so. */
+  readonly reloading: boolean
   readonly reincarnations: number
   /** Deaths within the restart window that no task explains. */
   readonly recentDeaths: number
@@ -76,6 +78,8 @@ export type SentinelEvent =
   | MonitorReport
   | OrphanedReport
   | { readonly type: 'worker.overran'; readonly worker: string }
+  /** It has run as many tasks, has as much memory, or is as old as one may be. */
+  | { readonly type: 'worker.worn'; readonly worker: string; readonly by: 'tasks' | 'memory' | 'age' }
   | ProcessesObserved
   | { readonly type: 'death.forgotten' }
   | { readonly type: 'services.answered' }
@@ -175,11 +179,18 @@ export const sentinelMachine = setup({
     }),
     noteWorkers: assign({ workers: ({ event }) => (event as { workers: number }).workers }),
     /** Also who was just started: it may have loaded what has changed since. */
-    markAllDue: assign({ due: ({ context }) => staffOf(context) }),
+    markAllDue: assign({ due: ({ context }) => staffOf(context), reloading: () => true }),
+    /** Told of more than once while its turn has not come. */
+    markWornDue: assign({
+      due: ({ context, event }) => {
+        const id = slotNamed(context, (event as { worker: string }).worker) ?? ''
+        return isUp(context, id) && !context.due.includes(id) ? [...context.due, id] : context.due
+      },
+    }),
     forgetDue: assign({ due: () => [] }),
     dismissReplaced: enqueueActions(({ context, enqueue }) => {
       dismiss(context.due.slice(0, 1), context, enqueue)
-      enqueue.assign({ due: context.due.slice(1) })
+      enqueue.assign({ due: context.due.slice(1), reincarnations: context.reincarnations + 1 })
     }),
     dismissReplacement: enqueueActions(({ context, enqueue }) => {
       dismiss([newest(context)], context, enqueue)
@@ -303,14 +314,21 @@ export const sentinelMachine = setup({
     reportPaused: emit({ type: 'sentinel.paused' } as const),
     reportResumed: emit({ type: 'sentinel.resumed' } as const),
     reportScaled: emit(({ context }) => ({ type: 'sentinel.scaled', workers: context.workers }) as const),
-    reportReloaded: emit(({ context }) => ({ type: 'sentinel.reloaded', workers: context.workers }) as const),
-    reportNotReloaded: emit(({ context, event }) => {
+    /** Nobody waits for the end of a replacement that nobody ordered. */
+    reportReloaded: enqueueActions(({ context, enqueue }) => {
+      if (!context.reloading) return
+      enqueue.assign({ reloading: false })
+      enqueue.emit({ type: 'sentinel.reloaded', workers: context.workers })
+    }),
+    reportNotReloaded: enqueueActions(({ context, event, enqueue }) => {
+      if (!context.reloading) return
       const { error, role, testament } = event as Died
-      return {
+      enqueue.assign({ reloading: false })
+      enqueue.emit({
         type: 'sentinel.reloaded',
         workers: context.workers,
         error: error ?? endedEarly(role, testament),
-      } as const
+      })
     }),
     reportRunning: emit({ type: 'sentinel.running' } as const),
     /** The last line of the log is the cluster's own, unless it is gone. */
@@ -374,6 +392,7 @@ export const sentinelMachine = setup({
     slots: {},
     born: input.workers,
     due: [],
+    reloading: false,
     reincarnations: 0,
     recentDeaths: 0,
     testaments: [],
@@ -503,6 +522,7 @@ export const sentinelMachine = setup({
           initial: 'settled',
           on: {
             'sentinel.reload': { actions: 'markAllDue' },
+            'worker.worn': { actions: 'markWornDue' },
           },
           states: {
             settled: {

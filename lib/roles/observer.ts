@@ -30,6 +30,12 @@ export class Observer {
     this.#vitals.set(name, vitals)
   }
 
+  /** What a process said last, with the memory that it has now. */
+  vitalsOf(name: string): Vitals | undefined {
+    const vitals = this.#vitals.get(name)
+    return vitals && { ...vitals, rss: residentSize(vitals.pid) ?? vitals.rss }
+  }
+
   /** A process is gone: what it had counted stays in the sums. */
   bury(name: string): void {
     this.#past = sumOf([this.#past, this.#vitals.get(name)?.counters ?? {}])

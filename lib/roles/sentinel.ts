@@ -13,6 +13,7 @@ import { Flights } from './flights.ts'
 import { Observer } from './observer.ts'
 import type { RoleContext, RoleInput } from './role.ts'
 import { isOverdue, Watch } from './watch.ts'
+import { WearCheck } from './wear.ts'
 
 /**
  * What the sentinel's machine is provided with: processes to fork (from `entry`), boards to read, services to ask.
@@ -55,8 +56,11 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
       }),
       watch: fromCallback<RunsCancelled>(({ sendBack, receive }) => {
         const { guardCycle, timeoutGrace } = settings
-        const options = { boards, observer, timeoutGrace, cycle: guardCycle * 1000, tell: sendBack }
-        const watch = new Watch(options)
+        const wear = new WearCheck(settings, (worker) => observer.vitalsOf(worker))
+        const watch = new Watch({
+          ...{ boards, observer, wear, timeoutGrace },
+          ...{ cycle: guardCycle * 1000, tell: sendBack },
+        })
         receive(({ taskIds }) => watch.doom(taskIds))
         return () => watch.close()
       }),

@@ -1,6 +1,7 @@
 import type { ProcessesObserved } from '../../machines/sentinel.ts'
 import type { RunningRecord } from '../process/board.ts'
 import { Doomed } from './doomed.ts'
+import type { Wear } from './wear.ts'
 
 type Running = ReadonlyMap<string, readonly RunningRecord[]>
 
@@ -13,11 +14,15 @@ const LONGEST_CYCLE = 250
 const RESTING_CYCLE = 1_000
 
 /** What the sentinel's watch reports. */
-export type Sight = ProcessesObserved | { readonly type: 'worker.overran'; readonly worker: string }
+export type Sight =
+  | ProcessesObserved
+  | { readonly type: 'worker.overran'; readonly worker: string }
+  | { readonly type: 'worker.worn'; readonly worker: string; readonly by: Wear }
 
 export interface WatchOptions {
   readonly boards: { look(): Running }
   readonly observer: { look(): ProcessesObserved | undefined }
+  readonly wear: { look(workers: Iterable<string>): readonly { worker: string; by: Wear }[] }
   /** Milliseconds between two looks at the most, while something runs. */
   readonly cycle: number
   /** Seconds from a run's own deadline to the end of its worker: for code that heeds its abort signal. */
@@ -57,11 +62,12 @@ export class Watch {
   }
 
   #look(): void {
-    const { boards, observer, tell } = this.#options
+    const { boards, observer, wear, tell } = this.#options
     const running = boards.look()
     const latest = process.hrtime.bigint() - this.#grace
     const workers = new Set([...overdueWorkers(running, latest), ...this.#doomed.workersOf(running)])
     for (const worker of workers) tell({ type: 'worker.overran', worker })
+    for (const worn of wear.look(running.keys())) tell({ type: 'worker.worn', ...worn })
     const observed = observer.look()
     if (observed) tell(observed)
     const cycle = isBusy(running) ? this.#cycle : RESTING_CYCLE

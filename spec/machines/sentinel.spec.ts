@@ -408,6 +408,52 @@ describe('the sentinel machine', () => {
     })
   })
 
+  describe('told of a worker that is worn', () => {
+    const worn = { type: 'worker.worn', worker: 'Process-1', by: 'tasks' } as const
+
+    it('has its replacement ready before it leaves, counts it, and reports no reload', async () => {
+      const { actor, of, last, reports, log, value } = guard({ obedient: false, loads: (n) => n <= 5 })
+      await settle()
+      actor.send(worn)
+      actor.send(worn)
+      await settle()
+      expect(of('worker')).to.have.length(3)
+      expect(of('worker').map(isToldToLeave)).to.deep.equal([false, false, false])
+      last('worker').say({ type: 'process.ready' })
+      await settle()
+      expect(of('worker').map(isToldToLeave)).to.deep.equal([true, false, false])
+      expect(log.filter((event) => event === 'worker.recycled')).to.have.length(1)
+      expect(actor.getSnapshot().context.reincarnations).to.equal(1)
+      actor.send(worn)
+      await settle()
+      expect(of('worker'), 'it is leaving already').to.have.length(3)
+      expect(reports.map(({ type }) => type)).to.not.include('sentinel.reloaded')
+      expect(value()).to.deep.equal(AT_WORK)
+    })
+
+    it('keeps it where its replacement cannot start, at no cost, and tries when it is told once more', async () => {
+      const { actor, of, last, log, value } = guard({ loads: (n) => n <= 5 })
+      await settle()
+      for (let n = 0; n < 6; n += 1) {
+        actor.send(worn)
+        await settle()
+        await last('worker').exit(1)
+      }
+      expect(of('worker').slice(0, 2).map(isToldToLeave)).to.deep.equal([false, false])
+      expect(log.filter((event) => event === 'replacement.failed')).to.have.length(6)
+      expect(value()).to.deep.equal(AT_WORK)
+    })
+
+    it('replaces nobody while it stops', async () => {
+      const { actor, of } = guard({ obedient: false })
+      await settle()
+      actor.send({ type: 'sentinel.stop' })
+      actor.send(worn)
+      await settle()
+      expect(of('worker')).to.have.length(2)
+    })
+  })
+
   describe('that reloads', () => {
     it('has each replacement ready before the old worker is told to leave, one after the other', async () => {
       const { actor, of, reports, log, value } = guard({ obedient: false, loads: (n) => n <= 5 })

@@ -23,7 +23,7 @@ describe('the sentinel’s watch', () => {
     const sights: Sight[] = []
     watches.push(
       new Watch({
-        ...{ cycle: 5, timeoutGrace: 0 },
+        ...{ cycle: 5, timeoutGrace: 0, wear: { look: () => [] } },
         boards: { look: () => new Map(Object.entries(boards)) },
         observer: { look: () => undefined },
         tell: (sight) => {
