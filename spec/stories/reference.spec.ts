@@ -400,6 +400,74 @@ describe('the reference’s scenario', function () {
     expect(await successes()).to.equal(3)
   })
 
+  /** Resolves when the cluster says so. */
+  const said = (event: 'worker.reincarnated' | 'worker.recycled') =>
+    new Promise<void>((resolve) => cluster.on(event, () => resolve()))
+
+  // The reference's seconds, a tenth of each. What it ends by an alarm is ended here by a kill, or not at all where it heeds
+  // its signal.
+  for (const [timeout, own] of [[0.1], [1, 0.1], [null, 0.1]] as const)
+    it(`test_timeout: ${own ?? 'none'} of the task, ${timeout} of the cluster, the worker is reincarnated once`, async () => {
+      make({ timeout, timeoutGrace: 0 })
+      const reincarnated = said('worker.reincarnated')
+      await cluster.start()
+      const task = await enqueue('sleep', [5], own === undefined ? {} : { timeout: own })
+      await reincarnated
+      await task.fetch({ wait: 30_000 })
+      await cluster.stop()
+      expect(await task.fetch()).to.include({ success: false, attempt: 1 })
+      const error = await task.result().catch((reason: Error) => reason)
+      expect((error as Error).message).to.equal(
+        'Task exceeded maximum timeout value (0.1 seconds); its worker process was killed',
+      )
+      expect(cluster.stat.reincarnations).to.equal(1)
+    })
+
+  it('test_timeout: no worker dies of a task that heeds its signal', async () => {
+    make({ timeout: 0.1 })
+    await cluster.start()
+    const task = await enqueue('heed', [5])
+    const error = await task.result({ wait: 30_000 }).catch((reason: Error) => reason)
+    await cluster.stop()
+    expect((error as Error).message).to.equal('Task exceeded maximum timeout value (0.1 seconds)')
+    expect(cluster.stat.reincarnations).to.equal(0)
+  })
+
+  it('test_timeout_task_finishes: the limit of a task counts, not that of its cluster', async () => {
+    for (const [timeout, own] of [[5], [10, 5], [0.1, 5], [null, 5]] as const) {
+      make({ timeout, timeoutGrace: 0 })
+      await cluster.start()
+      const task = await enqueue('sleep', [0.3], own === undefined ? {} : { timeout: own })
+      expect(await task.result({ wait: 30_000 })).to.equal(0.3)
+      await cluster.stop()
+      expect(cluster.stat.reincarnations).to.equal(0)
+      await client.close()
+    }
+  })
+
+  it('test_recycle: a worker is replaced after two tasks', async () => {
+    make({ recycle: 2 })
+    const recycled = said('worker.recycled')
+    await cluster.start()
+    const tasks = [await enqueue('multiply', [2, 3]), await enqueue('multiply', [2, 3])]
+    await recycled
+    tasks.push(await enqueue('multiply', [2, 3]))
+    for (const task of tasks) expect(await task.result({ wait: 30_000 })).to.equal(6)
+    await cluster.stop()
+    expect(cluster.stat.reincarnations).to.equal(1)
+  })
+
+  it('test_max_rss: a worker with too much memory is replaced after its task', async () => {
+    make({ maxRss: 20_000 })
+    const recycled = said('worker.recycled')
+    await cluster.start()
+    const task = await enqueue('multiply', [2, 3])
+    await recycled
+    expect(await task.result({ wait: 30_000 })).to.equal(6)
+    await cluster.stop()
+    expect(cluster.stat.reincarnations).to.equal(1)
+  })
+
   it('test_bad_secret: what is signed with another key is no stat and reaches no worker', async () => {
     const refused = Promise.withResolvers<string>()
     const ran: unknown[] = []

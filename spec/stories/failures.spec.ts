@@ -1,0 +1,126 @@
+/** What the reference does not survive, or leaves no trace of, by the numbers of its list. */
+import { execFileSync } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import { expect } from 'chai'
+import { asyncTask, Client, Cluster, type Options, type Task } from 'qcluster'
+
+const tasks = [join(import.meta.dirname, 'fixtures', 'failures.mjs')]
+
+/** A zombie is none: nobody may take notice of an orphan here. */
+function isRunning(pid: number): boolean {
+  try {
+    return !execFileSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' }).startsWith('Z')
+  } catch {
+    return false
+  }
+}
+
+describe('a cluster whose tasks fail it', function () {
+  this.timeout(60_000)
+  let dataDir: string
+  let cluster: Cluster
+  let client: Client
+
+  beforeEach(async () => {
+    dataDir = await mkdtemp(join(tmpdir(), 'qcluster-failures-'))
+  })
+  afterEach(async () => {
+    await cluster.stop()
+    await client.close()
+    await rm(dataDir, { recursive: true })
+  })
+
+  async function start(given: Options = {}): Promise<void> {
+    const options: Options = {
+      ...{ name: 'failures', tasks, dataDir, logLevel: 'silent', workers: 1, retry: 0 },
+      ...given,
+    }
+    client = new Client(options)
+    cluster = new Cluster(options)
+    await cluster.start()
+  }
+
+  const enqueue = (task: string, args: unknown[] = [], options: object = {}): Promise<Task> =>
+    asyncTask(task, args, { client, ...options })
+
+  /** The failure that a task ends with when no attempt is left. */
+  const failureOf = (task: Task): Promise<Error> =>
+    task.result({ wait: 50_000, final: true }).then(
+      (value) => {
+        throw new Error(`expected a failure, got ${JSON.stringify(value)}`)
+      },
+      (error: Error) => error,
+    )
+
+  const dead = () => {
+    const found: string[] = []
+    cluster.on('task.dead', ({ taskId }) => found.push(taskId))
+    return found
+  }
+
+  /** The processes of each run of `deaf`, and those that they started. */
+  async function pids(): Promise<number[][]> {
+    const lines = (await readFile(join(dataDir, 'ledger'), 'utf8')).trim().split('\n')
+    return lines.map((line) => line.split(' ').map(Number))
+  }
+
+  it('F5: saves the failure of a task that kills its worker each time, with signal or exit code', async () => {
+    await start({ maxAttempts: 2 })
+    const given = dead()
+    const [killed, left] = [await enqueue('poison'), await enqueue('leave')]
+    expect((await failureOf(killed)).message).to.include('died while running the task (signal SIGKILL)')
+    expect((await failureOf(left)).message).to.include('died while running the task (exit code 7)')
+    for (const task of [killed, left]) expect(await task.fetch()).to.include({ success: false, attempt: 2 })
+    await cluster.stop()
+    expect(given).to.have.members([killed.id, left.id])
+  })
+
+  it('F5: is no outage for the others when 30 of them come at once', async () => {
+    await start({ maxAttempts: 1, workers: 2 })
+    const poisons = await Promise.all(Array.from({ length: 30 }, () => enqueue('poison')))
+    const others = await Promise.all(Array.from({ length: 30 }, (_, n) => enqueue('add', [n, 1])))
+    for (const [n, task] of others.entries()) expect(await task.result({ wait: 50_000 })).to.equal(n + 1)
+    for (const task of poisons) expect((await failureOf(task)).message).to.include('SIGKILL')
+    expect(cluster.isRunning).to.equal(true)
+  })
+
+  it('F6: ends a task that hears of nothing after its attempts, never two of its runs at a time', async () => {
+    await start({ maxAttempts: 2, timeoutGrace: 0.1 })
+    const task = await enqueue('deaf', [join(dataDir, 'ledger')], { timeout: 0.2 })
+    expect((await failureOf(task)).message).to.equal(
+      'Task exceeded maximum timeout value (0.2 seconds); its worker process was killed',
+    )
+    expect(await task.fetch()).to.include({ success: false, attempt: 2 })
+    expect(await pids()).to.have.length(2)
+    // What a worker's tasks have started ends with it.
+    for (const pid of (await pids()).flat()) while (isRunning(pid)) await turn()
+  })
+
+  it('F6: requeues unharmed what ran beside it in the same process', async () => {
+    await start({ maxAttempts: 1, concurrency: 2, timeoutGrace: 0.1 })
+    const beside = await enqueue('nap', [1])
+    const late = await enqueue('deaf', [join(dataDir, 'ledger')], { timeout: 0.2 })
+    expect((await failureOf(late)).message).to.include('(0.2 seconds)')
+    expect(await beside.result({ wait: 50_000 })).to.equal('slept')
+    expect(await beside.fetch()).to.include({ attempt: 1 })
+  })
+
+  it('F8: enforces the limits of tasks also while it stops', async () => {
+    await start({ maxAttempts: 1, timeoutGrace: 0.1 })
+    const begun = new Promise((resolve) => cluster.on('task.started', resolve))
+    const task = await enqueue('deaf', [join(dataDir, 'ledger')], { timeout: 0.5 })
+    await begun
+    expect(await cluster.stop()).to.equal(true)
+    expect((await failureOf(task)).message).to.include('(0.5 seconds)')
+    expect(cluster.exitCode).to.equal(0)
+  })
+
+  it('F11: enforces them by the clock, whatever its guard cycle is', async () => {
+    await start({ maxAttempts: 1, guardCycle: 0.7, timeoutGrace: 0.1 })
+    const task = await enqueue('deaf', [join(dataDir, 'ledger')], { timeout: 0.25 })
+    expect((await failureOf(task)).message).to.include('(0.25 seconds)')
+  })
+})
