@@ -1,0 +1,33 @@
+import { expect } from 'chai'
+import { allBlows, shuffled } from './chaos/pairs.ts'
+import { sweep, tableOf } from './chaos/sweep.ts'
+
+/** The same in each run: what it finds can be found again. The whole sweep is `npm run chaos`. */
+const SEED = 7
+
+describe('a cluster that is hit in any state of any of its machines', function () {
+  this.timeout(240_000)
+
+  before(function () {
+    // What a process is doing, and whose it is, is read from /proc.
+    if (process.platform !== 'linux') this.skip()
+  })
+
+  it('has a blow for every state that can last', () => {
+    const states = new Set(allBlows().map(({ state }) => state))
+    for (const one of [
+      'pusher.running.connected',
+      'worker.running.working',
+      'sentinel.stopping.stage.stoppingWorkers',
+    ])
+      expect(states).to.include(one)
+    expect(allBlows()).to.have.length(3 * states.size)
+  })
+
+  it('loses nothing, and leaves nothing behind', async () => {
+    const trials = await sweep(shuffled(allBlows(), SEED), { minutes: 0.5, pause: 500 })
+    const bad = trials.filter(({ faults }) => faults.length > 0)
+    expect(bad, `${tableOf(bad)}\n${bad.map(({ log }) => log).join('\n')}`).to.deep.equal([])
+    expect(trials.filter(({ reached }) => reached)).not.to.be.empty
+  })
+})
