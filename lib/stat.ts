@@ -7,7 +7,7 @@ import type { Signer } from './signing.ts'
 
 export type { CurrentTask, ProcessStat } from '../machines/protocol.ts'
 
-/** The reference's words, and Paused. Working: a worker is busy, or something waits for one. */
+/** The reference's words, and Paused. Working: a worker is busy, or something waits for one, or to be saved. */
 export type ClusterStatus = 'Starting' | 'Idle' | 'Working' | 'Paused' | 'Stopping' | 'Stopped'
 
 /**
@@ -146,7 +146,9 @@ function statusOf(life: StatParts['life'], busy: boolean): ClusterStatus {
 }
 
 function isBusy(workers: readonly ProcessStat[]): boolean {
-  return workers.some(({ tasks, state }) => tasks.length > 0 || state === 'running.working')
+  return workers.some(
+    ({ tasks, state, gauges: { kept = 0 } }) => tasks.length > 0 || state === 'running.working' || kept > 0,
+  )
 }
 
 function gauge(processes: readonly ProcessStat[], role: ProcessStat['role'], name: string): number {

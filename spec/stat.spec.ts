@@ -31,6 +31,9 @@ describe('a stat', () => {
     expect(statusOf(processOf('worker-1', { tasks: [task] }))).to.equal('Working')
     expect(statusOf(processOf('pusher', { gauges: { waiting: 1 } }))).to.equal('Working')
     expect(statusOf(processOf('monitor', { gauges: { unsaved: 1 } }))).to.equal('Working')
+    expect(statusOf(processOf('worker-1', { state: 'running.idle', gauges: { kept: 1 } }))).to.equal(
+      'Working',
+    )
   })
 
   it('says what the cluster is about, whatever its workers do', () => {

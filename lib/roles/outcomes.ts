@@ -77,10 +77,11 @@ export class Outcomes {
     interrupted: 0,
   }
   #unsaved: Case[] = []
+  /** Cases that the store has been given and has not answered for. */
+  #beingSaved = 0
   /** Redelivered runs that the pusher asks about, until they are answered. */
   #asked: TaskHeader[] = []
   #pusher: ((message: MonitorToPusher) => void) | null = null
-  #saving = false
   #looking = false
   #cancelled = new Cancelled()
   /** True while the store is asked what is cancelled; `again` where somebody wanted that meanwhile. */
@@ -97,7 +98,7 @@ export class Outcomes {
   get measures(): Measures {
     return {
       counters: { ...this.#counters },
-      gauges: { unsaved: this.#unsaved.length, unsettled: this.#cases.size },
+      gauges: { unsaved: this.#unsaved.length + this.#beingSaved, unsettled: this.#cases.size },
     }
   }
 
@@ -229,9 +230,9 @@ export class Outcomes {
   }
 
   #pump(): void {
-    if (this.#saving || !this.#connected || this.#unsaved.length === 0) return
-    this.#saving = true
+    if (this.#beingSaved > 0 || !this.#connected || this.#unsaved.length === 0) return
     const batch = this.#unsaved.splice(0, BATCH)
+    this.#beingSaved = batch.length
     void this.#saveBatch(batch).then(
       () => this.#saved(batch),
       (error: Error) => this.#notSaved(batch, error),
@@ -303,7 +304,7 @@ export class Outcomes {
   }
 
   #notSaved(batch: readonly Case[], error: Error): void {
-    this.#saving = false
+    this.#beingSaved = 0
     this.#unsaved = [...batch, ...this.#unsaved]
     this.#storeLost(error)
     if (this.#abandoned) this.abandon()
@@ -316,7 +317,7 @@ export class Outcomes {
   }
 
   #saved(batch: readonly Case[]): void {
-    this.#saving = false
+    this.#beingSaved = 0
     for (const one of batch) {
       one.saved = true
       this.#count(one)

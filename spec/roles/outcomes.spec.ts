@@ -142,6 +142,14 @@ describe('the monitor’s outcomes', () => {
     ).to.deep.equal(['ack', 'retry', 'deadLetter', 'retry'])
   })
 
+  it('count as not saved until the store has them', async () => {
+    const { outcomes } = desk()
+    outcomes.hear('w1', [ended(), ended()])
+    expect(outcomes.measures.gauges).to.include({ unsaved: 2 })
+    await settle()
+    expect(outcomes.measures.gauges).to.include({ unsaved: 0 })
+  })
+
   it('are given up or tried again as the failure says', async () => {
     const { outcomes, verdicts } = desk()
     const failed = { success: false, result: '{}' }
