@@ -52,6 +52,9 @@ export interface RunningTask {
   readonly retry?: number
   /** Seconds that it might take. */
   readonly timeout?: number
+  /** How far it says it is, from 0 to 1, and what else it says. */
+  readonly progress?: number
+  readonly message?: string
   /** True when the run was past its own deadline as its process ended. */
   readonly overran: boolean
 }
@@ -78,7 +81,10 @@ export interface Vitals extends Measures {
 }
 
 /** What a worker runs now. */
-export type CurrentTask = Pick<RunningTask, 'taskId' | 'run' | 'attempt' | 'name' | 'func' | 'startedAt'>
+export type CurrentTask = Pick<
+  RunningTask,
+  'taskId' | 'run' | 'attempt' | 'name' | 'func' | 'startedAt' | 'progress' | 'message'
+>
 
 /** What is seen of a process from outside: what it said last, its memory, and its timer board, also while it is blocked. */
 export interface Observed extends Vitals {

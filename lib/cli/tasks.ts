@@ -1,9 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { defaultClient } from '../client.ts'
-import { ResultTimeoutError } from '../errors.ts'
+import { ConfigError, ResultTimeoutError } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
 import type { OutcomeFilter } from '../stores/store.ts'
-import { locate, type TaskRecord, toRecord } from '../tasks/results.ts'
+import { cancelGroup, cancelTask } from '../tasks/cancel.ts'
+import { retryTask } from '../tasks/rerun.ts'
+import { deleteTask, locate, type TaskRecord, toRecord } from '../tasks/results.ts'
 import type { CurrentRun } from '../tasks/runs.ts'
 import { addFlags, type Flags } from './flags.ts'
 import { type Columns, tableLines } from './table.ts'
@@ -21,9 +23,67 @@ Examples:
 
 /** `qcluster tasks`: what is saved of tasks. */
 export function addTasks(program: Command): void {
-  const parent = program.command('tasks').description('Look at the outcomes of tasks.')
+  const parent = program
+    .command('tasks')
+    .description('Look at tasks and their outcomes, and change what becomes of them.')
   addList(parent)
   addShow(parent)
+  addDeed(parent, 'retry', 'Enqueue a task once more that has failed for good, under its id.', retry)
+  addDeed(
+    parent,
+    'cancel',
+    'Cancel a task by its id, whether it waits or runs; or with --group all of one.',
+    cancel,
+  ).option('--group <name>', 'All tasks of this group that are enqueued by now.')
+  addDeed(parent, 'delete', 'Forget what is saved of a task. It is not stopped by that.', forget)
+}
+
+const DEED_EXAMPLES = `
+Examples:
+  qcluster tasks retry 0199f3c2a7d47b3c8f0e5d1c2b3a4f5e
+  qcluster tasks cancel 0199f3c2a7d47b3c8f0e5d1c2b3a4f5e
+  qcluster tasks cancel --group scan
+  qcluster tasks delete "nightly report"`
+
+type Deed = (tasks: readonly string[], flags: Flags) => Promise<void>
+
+function addDeed(parent: Command, name: string, description: string, act: Deed): Command {
+  const command = parent
+    .command(name)
+    .description(description)
+    .argument('[tasks...]', 'their ids; where it only looks into the store also names')
+    .option('--json', 'As JSON.')
+  return addFlags(command)
+    .addHelpText('after', DEED_EXAMPLES)
+    .action((tasks: readonly string[], flags: Flags) => withClient(flags, () => act(tasks, flags)))
+}
+
+const retry: Deed = (tasks, flags) => eachOf(tasks, flags, 'enqueued', (task) => retryTask(task))
+
+const forget: Deed = (tasks, flags) => eachOf(tasks, flags, 'deleted', (task) => deleteTask(task))
+
+const cancel: Deed = async (tasks, flags) => {
+  const { group, json } = flags as { group?: string; json?: boolean }
+  if (group === undefined) demandSome(tasks)
+  if (group !== undefined) await cancelGroup(group)
+  if (tasks.length > 0) await cancelTask(tasks)
+  console.log(json ? jsonOf({ cancelled: tasks, ...(group !== undefined && { group }) }) : 'cancelled')
+}
+
+async function eachOf(
+  tasks: readonly string[],
+  { json }: Flags,
+  word: string,
+  act: (task: string) => Promise<boolean>,
+): Promise<void> {
+  demandSome(tasks)
+  for (const task of tasks) if (!(await act(task))) throw unknown(task)
+  console.log(json ? jsonOf({ [word]: tasks }) : `${word} ${tasks.length}`)
+}
+
+function demandSome(tasks: readonly string[]): void {
+  if (tasks.length === 0)
+    throw new ConfigError('Expected the id of a task, got none; `qcluster tasks list` shows them.')
 }
 
 function addList(parent: Command): void {

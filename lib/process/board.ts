@@ -12,7 +12,7 @@ export interface StartedRun {
   readonly taskId: string
   readonly run: number
   readonly attempt: number
-  /** The task's human name, and what it runs; cut where a record has no room for them (176 and 248 bytes). */
+  /** The task's human name, and what it runs; cut where a record has no room for them (176 and 160 bytes). */
   readonly name: string
   readonly func: string
   /** When it started: milliseconds since the epoch, for people. */
@@ -28,6 +28,9 @@ export interface StartedRun {
   readonly maxAttempts?: number
   /** Seconds. */
   readonly retry?: number
+  /** How far it is, from 0 to 1, and what it says with that: 88 bytes at most. */
+  readonly progress?: number
+  readonly message?: string
 }
 
 /** A run that a board shows. */
@@ -66,6 +69,7 @@ const AT = {
   state: 4,
   nameLength: 5,
   funcLength: 6,
+  messageLength: 7,
   taskId: 8,
   run: 24,
   attempt: 28,
@@ -76,13 +80,16 @@ const AT = {
   retry: 64,
   name: 72,
   func: 248,
+  progress: 408,
+  message: 416,
   checksum: 504,
   endSequence: 508,
 } as const
 
 /** Less than 256: the lengths have one byte each. */
 const NAME_ROOM = 176
-const FUNC_ROOM = 248
+const FUNC_ROOM = 160
+const MESSAGE_ROOM = 88
 const IDLE = 0
 const RUNNING = 1
 
@@ -137,6 +144,8 @@ class RecordWriter implements BoardWriter {
     record.writeBigUInt64LE(run.deadline, AT.deadline)
     record.writeDoubleLE(run.maxAttempts ?? NaN, AT.maxAttempts)
     record.writeDoubleLE(run.retry ?? NaN, AT.retry)
+    record.writeDoubleLE(run.progress ?? NaN, AT.progress)
+    record[AT.messageLength] = run.message ? record.write(run.message, AT.message, MESSAGE_ROOM) : 0
     // `write` never leaves half a character.
     record[AT.nameLength] = record.write(run.name, AT.name, NAME_ROOM)
     record[AT.funcLength] = record.write(run.func, AT.func, FUNC_ROOM)
@@ -237,9 +246,11 @@ function pause(): void {
 function decode(slot: number, record: Buffer): RunningRecord {
   const maxAttempts = record.readDoubleLE(AT.maxAttempts)
   const retry = record.readDoubleLE(AT.retry)
+  const progress = record.readDoubleLE(AT.progress)
   return {
     ...(!Number.isNaN(maxAttempts) && { maxAttempts }),
     ...(!Number.isNaN(retry) && { retry }),
+    ...(!Number.isNaN(progress) && { progress, message: text(record, AT.message, AT.messageLength) }),
     slot,
     taskId: record.toString('hex', AT.taskId, AT.taskId + 16),
     run: record.readUInt32LE(AT.run),

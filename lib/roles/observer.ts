@@ -75,6 +75,7 @@ function withMemory(one: Observed): Observed {
   return { ...one, rss: residentSize(one.pid) ?? one.rss }
 }
 
-function toCurrentTask({ taskId, run, attempt, name, func, startedAt }: RunningRecord): CurrentTask {
-  return { taskId, run, attempt, name, func, startedAt }
+function toCurrentTask(record: RunningRecord): CurrentTask {
+  const { taskId, run, attempt, name, func, startedAt, progress, message = '' } = record
+  return { taskId, run, attempt, name, func, startedAt, ...(progress !== undefined && { progress, message }) }
 }

@@ -293,7 +293,11 @@ export class Outcomes {
     const named = judged.filter(
       ([{ id }, { fate }]) => fate !== 'requeue' && fate !== 'retry' && this.#cancelled.names(id),
     )
-    if (named.length > 0) await this.#options.cancellations.forget(named.map(([{ id }]) => id))
+    if (named.length > 0) {
+      await this.#options.cancellations.forget(named.map(([{ id }]) => id))
+      // Whoever is enqueued under that id from now on is meant to run.
+      this.heed()
+    }
     if (over.length > 0) await this.#options.release(over.map(([{ id }]) => id))
   }
 

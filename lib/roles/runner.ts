@@ -163,12 +163,9 @@ export class Runner {
     const { name, func, id: taskId, run, attempt } = header
     const timeout = header.timeout ?? this.#options.timeout
     const startedAt = Date.now()
-    const execution = new Execution(header, timeout === null ? null : startedAt + Math.round(timeout * 1000))
-    this.#running.set(key, execution)
-    this.#announce(job)
     const began = process.hrtime.bigint()
     const deadline = timeout === null ? undefined : new Deadline(timeout, began)
-    this.#options.board.start(slot, {
+    const shown = {
       taskId,
       run,
       attempt,
@@ -179,7 +176,19 @@ export class Runner {
       deadline: deadline?.at ?? 0n,
       ...(header.maxAttempts !== undefined && { maxAttempts: header.maxAttempts }),
       ...(header.retry !== undefined && { retry: header.retry }),
-    })
+    }
+    const execution = new Execution(
+      header,
+      timeout === null ? null : startedAt + Math.round(timeout * 1000),
+      // What it says when it is over would be shown of whoever runs there now.
+      (progress, message) => {
+        if (this.#running.get(key) === execution)
+          this.#options.board.start(slot, { ...shown, progress, message })
+      },
+    )
+    this.#running.set(key, execution)
+    this.#announce(job)
+    this.#options.board.start(slot, shown)
     const ended = await this.#execute(job, execution, deadline)
     // What starts next takes this slot of the board at once; a write for each of them is enough.
     if (this.#waiting.length === 0) this.#options.board.finish(slot)

@@ -8,6 +8,11 @@ export interface TaskContext extends Pick<TaskHeader, 'id' | 'name' | 'func' | '
   readonly deadline: number | null
   /** Aborted when the run has to end. Hand it to whatever takes one: `fetch`, timers, streams, child processes. */
   readonly signal: TaskSignal
+  /**
+   * Says how far it is: a share of 1, and some words (88 bytes are kept). The cluster's stat shows it, and with that
+   * `task.progress()`; both look now and then, so it may be said as often as it changes.
+   */
+  progress(share: number, message?: string): void
 }
 
 /** An abort signal whose reason is one of ours; its `why` says which: `timeout`, `cancelled` or `shutdown`. */
@@ -42,10 +47,17 @@ export class Execution implements TaskContext {
   readonly attempt: number
   readonly deadline: number | null
   readonly #header: TaskHeader
+  readonly #show: (progress: number, message: string) => void
   #controller: AbortController | undefined
   #reason: TaskAbortedError | undefined
 
-  constructor(header: TaskHeader, deadline: number | null) {
+  /** @param show is told how far it is */
+  constructor(
+    header: TaskHeader,
+    deadline: number | null,
+    show: (progress: number, message: string) => void = () => {},
+  ) {
+    this.#show = show
     const { id, name, func, run, attempt } = header
     this.#header = header
     this.id = id
@@ -54,6 +66,11 @@ export class Execution implements TaskContext {
     this.run = run
     this.attempt = attempt
     this.deadline = deadline
+  }
+
+  progress(share: number, message = ''): void {
+    // A slip in what is only shown is no reason for a task to fail.
+    if (Number.isFinite(share)) this.#show(Math.min(1, Math.max(0, share)), String(message))
   }
 
   get header(): TaskHeader {

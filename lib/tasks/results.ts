@@ -7,6 +7,7 @@ import { cancelTask } from './cancel.ts'
 import { decode } from './codec.ts'
 import { checkName, show } from './define.ts'
 import type { FailureRecord } from './failure.ts'
+import { type Progress, progressOf } from './progress.ts'
 import { type CurrentRun, currentRun } from './runs.ts'
 
 /** How long to wait, and for which outcome. */
@@ -135,6 +136,17 @@ export class Task<T = unknown> {
    */
   async state(): Promise<TaskState> {
     return (await locate(this.id, { client: this.#client })).state
+  }
+
+  /**
+   * Tells how far it is, each time that it says something new, until it has its last outcome.
+   * @param options `interval`: milliseconds between two looks; 500 by default, which is how often clusters show it
+   *
+   * @example
+   * for await (const { progress, message } of task.progress()) console.log(progress, message)
+   */
+  progress({ interval = 500 }: { readonly interval?: number } = {}): AsyncGenerator<Progress, void> {
+    return progressOf(this.id, { client: this.#client, interval })
   }
 
   /**

@@ -3,10 +3,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect } from 'chai'
-import { asyncTask, asyncTasks, Client, Cluster, cancelGroup, cancelTask, queueSize } from 'qcluster'
+import {
+  asyncTask,
+  asyncTasks,
+  Client,
+  Cluster,
+  cancelGroup,
+  cancelTask,
+  queueSize,
+  retryTask,
+} from 'qcluster'
 
 describe('a task that is cancelled', function () {
-  this.timeout(30_000)
+  this.timeout(90_000)
   let dataDir: string
   let file: string
   let cluster: Cluster
@@ -45,9 +54,9 @@ describe('a task that is cancelled', function () {
     await cancelTask([late.id], { client })
     await cancelGroup('g', { client })
     await cluster.start()
-    await other.result({ wait: 10_000 })
+    await other.result({ wait: 25_000 })
     for (const task of [one, late, ...group])
-      expect(await task.fetch({ wait: 10_000 })).to.include({
+      expect(await task.fetch({ wait: 25_000 })).to.include({
         state: 'cancelled',
         success: false,
         final: true,
@@ -66,7 +75,7 @@ describe('a task that is cancelled', function () {
     const task = await asyncTask('heeds', [file], { client })
     await noted('started')
     await task.cancel()
-    expect(await task.fetch({ wait: 10_000 })).to.include({ state: 'cancelled', attempt: 1, final: true })
+    expect(await task.fetch({ wait: 25_000 })).to.include({ state: 'cancelled', attempt: 1, final: true })
     expect(await notes()).to.equal('started\ncancelled\n')
     const error = await task.result().catch((failure: unknown) => failure)
     expect(error).to.have.nested.property('cause.code', 'QCLUSTER_TASK_CANCELLED')
@@ -78,8 +87,34 @@ describe('a task that is cancelled', function () {
     await noted('started')
     const next = await asyncTask('quick', [file], { client })
     await cancelTask(task.id, { client })
-    expect(await task.fetch({ wait: 20_000 })).to.include({ state: 'cancelled', attempt: 1, final: true })
-    await next.result({ wait: 10_000 })
+    expect(await task.fetch({ wait: 25_000 })).to.include({ state: 'cancelled', attempt: 1, final: true })
+    await next.result({ wait: 25_000 })
     expect(await notes()).to.equal('started\nquick\n')
+  })
+
+  it('shows how far it is until then, to its caller and in the stat', async () => {
+    await cluster.start()
+    const task = await asyncTask('steps', [file], { client })
+    const seen: unknown[] = []
+    for await (const { progress, message, attempt } of task.progress({ interval: 50 })) {
+      seen.push({ progress, message, attempt })
+      expect(cluster.stat.processes.flatMap(({ tasks }) => tasks)[0]).to.include({ progress, message })
+      await task.cancel()
+    }
+    expect(seen).to.deep.equal([{ progress: 0.25, message: 'page 1 of 4', attempt: 1 }])
+    expect(await task.fetch()).to.include({ state: 'cancelled' })
+  })
+
+  it('is run once more when somebody wants it', async () => {
+    await cluster.start()
+    const task = await asyncTask('heeds', [file], { client })
+    await noted('started')
+    expect(await retryTask(task.id, { client })).to.equal(false)
+    await task.cancel()
+    await task.fetch({ wait: 25_000 })
+    expect(await retryTask(task.id, { client })).to.equal(true)
+    await noted('cancelled\nstarted')
+    await task.cancel()
+    while ((await task.fetch())?.run !== 2) await turn()
   })
 })
