@@ -168,7 +168,8 @@ const LIST = `
   select ${COLUMNS} from qcluster_schedules where queue = $1 order by due nulls last, name`
 
 const REMOVE = `
-  with removed as (delete from qcluster_schedules where id = $1 returning id)
+  with removed as (delete from qcluster_schedules where id = $1 returning id),
+    waiting as (delete from qcluster_scheduled_tasks where schedule_id = $1 and after_task is not null)
   select pg_notify($2, '') from removed`
 
 const SELECT_DUE = `

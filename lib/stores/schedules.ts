@@ -71,7 +71,7 @@ export interface Schedules {
   find(queue: string, idOrName: string): Promise<ScheduleRecord | undefined>
   /** Those of a queue by their next time, those without one last. */
   list(queue: string): Promise<ScheduleRecord[]>
-  /** False when there was none. What was made for its slots remains. */
+  /** False when there was none. Its tasks that wait for one before them go with it; the others remain. */
   remove(id: string): Promise<boolean>
   agenda(queue: string, most: number): Promise<Agenda>
   /**

@@ -58,7 +58,10 @@ export class SqliteSchedules implements Schedules {
   }
 
   remove(id: string): Promise<boolean> {
-    return this.#change(() => this.#file.run('delete from schedules where id = ?', id) > 0)
+    return this.#change(() => {
+      this.#file.run(DELETE_WAITING, id)
+      return this.#file.run('delete from schedules where id = ?', id) > 0
+    })
   }
 
   agenda(queue: string, most: number): Promise<Agenda> {
@@ -181,6 +184,8 @@ const COUNT_TASKS = `
   select count(*) filter (where after_task is not null) as waiting,
          count(*) filter (where after_task is null) as unpublished
   from scheduled_tasks where queue = ?`
+
+const DELETE_WAITING = 'delete from scheduled_tasks where schedule_id = ? and after_task is not null'
 
 const UPDATE = `
   update or ignore schedules set name = ?, plan = ?, due = ?, last_task = ?, error = ?, version = version + 1

@@ -188,7 +188,7 @@ export class Schedule {
   }
 
   /**
-   * Forgets it. Tasks that it has made stay.
+   * Forgets it, with the slots that wait for their turn. Tasks that it has enqueued stay.
    * @returns false when it was gone already
    */
   delete(): Promise<boolean> {

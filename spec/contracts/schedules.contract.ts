@@ -89,6 +89,12 @@ export function describeSchedules(name: string, makeStore: () => Promise<StorePl
       expect(await store.schedules.list('default')).to.deep.equal([])
     })
 
+    it('forgets with a schedule the tasks that wait for their turn, and no others', async () => {
+      await claim(await made('a'), {}, [taskOf('t1'), taskOf('t2', { after: 't1' })])
+      await store.schedules.remove('a')
+      expect(await agenda()).to.include({ waiting: 0, unpublished: 1 })
+    })
+
     it('tells what is due by its own clock, the longest first, and when the next one is', async () => {
       const later = Date.now() + 3_600_000
       for (const [id, due] of Object.entries({ a: 3_000, b: 1_000, c: later, d: later + 1, e: null }))
