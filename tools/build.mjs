@@ -36,15 +36,17 @@ async function build() {
 /** The page that shows an inspection: it loads nothing from anywhere else, and nothing is written into it in place. */
 async function buildViewer() {
   const { build } = await import('vite')
+  const viewer = join(root, 'lib', 'inspection', 'viewer')
   await build({
     configFile: false,
-    root: join(root, 'lib', 'inspection', 'viewer'),
+    root: viewer,
     base: './',
     logLevel: 'warn',
     oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
     build: {
       outDir: join(fresh, 'lib', 'inspection', 'viewer'),
       emptyOutDir: false,
+      rolldownOptions: { input: ['index.html', 'stately.html'].map((page) => join(viewer, page)) },
       target: 'es2022',
       assetsInlineLimit: 0,
       modulePreload: false,

@@ -45,7 +45,7 @@ function fileOf(id: string): string {
 }
 
 /** Pixels that a character takes in a title and in a label; heights of a line, of a box and of a group's head. */
-const SIZES = { title: 7.9, label: 6.7, line: 13, box: 36, head: 30, start: 10 } as const
+const SIZES = { title: 8.4, label: 7.2, line: 14, box: 36, head: 30, start: 10 } as const
 const START = '/start'
 
 const SPACING = {

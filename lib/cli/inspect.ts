@@ -65,9 +65,9 @@ async function inspect(flags: Flags): Promise<void> {
 /** Says where it is to whoever reads the results: with JSON lines as its log, a line that is none would be in the way. */
 async function announced(hub: Hub, address: string | undefined, page?: string): Promise<InspectionServer> {
   const server = await serveInspection(hub, { ...addressOf(address), ...(page !== undefined && { page }) })
-  console.log(
-    `Inspect at ${server.pageUrl} or ${server.url}${page === undefined ? '' : `, shown by ${page}`}`,
-  )
+  const elsewhere =
+    page === undefined ? '' : `; ${page} shows it at ${server.pageUrl.replace(/\/(?=\?|$)/, '/stately')}`
+  console.log(`Inspect at ${server.pageUrl} or ${server.url}${elsewhere}`)
   return server
 }
 

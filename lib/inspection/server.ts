@@ -47,7 +47,7 @@ const FAREWELL = 1_000
 export async function serveInspection(hub: Hub, options: ServerOptions = {}): Promise<InspectionServer> {
   const { WebSocketServer } = await import('ws')
   const door = new Door(options)
-  const page = await readPage()
+  const page = await readPage(door.page)
   const sockets = new WebSocketServer({
     ...{ noServer: true, maxPayload: LARGEST_FRAME, perMessageDeflate: false, clientTracking: true },
   })
@@ -80,12 +80,13 @@ export async function serveInspection(hub: Hub, options: ServerOptions = {}): Pr
 /** Who may look. A page of another origin could read what runs on its visitor's machine, so origins are checked everywhere. */
 class Door {
   readonly #host: string
-  readonly #page: string | undefined
+  /** The page elsewhere that may look. */
+  readonly page: URL | undefined
   readonly #token: string | undefined
 
   constructor({ host = '127.0.0.1', page }: ServerOptions) {
     this.#host = host
-    this.#page = page === undefined ? undefined : originOf(page)
+    this.page = page === undefined ? undefined : addressOf(page)
     this.#token = LOOPBACK.includes(host) ? undefined : randomBytes(16).toString('hex')
   }
 
@@ -107,7 +108,7 @@ class Door {
   foreign({ headers: { origin, host = '' } }: IncomingMessage): number | undefined {
     // A name that points here but is not ours is how a page reaches a loopback address under its own origin.
     if (this.#token === undefined && !LOOPBACK.includes(nameOf(host))) return 403
-    if (origin === undefined || origin === this.#page || origin === `http://${host}`) return undefined
+    if (origin === undefined || origin === this.page?.origin || origin === `http://${host}`) return undefined
     return 403
   }
 }
@@ -122,14 +123,10 @@ function nameOf(host: string): string {
   return host.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')
 }
 
-function originOf(page: string): string {
-  try {
-    return new URL(page).origin
-  } catch {
-    throw new ConfigError(
-      `Expected the address of a page, such as https://stately.ai/inspect, got "${page}".`,
-    )
-  }
+function addressOf(page: string): URL {
+  const address = URL.parse(page)
+  if (address && /^https?:$/.test(address.protocol)) return address
+  throw new ConfigError(`Expected the address of a page, such as https://stately.ai/inspect, got "${page}".`)
 }
 
 function answer(
@@ -141,10 +138,12 @@ function answer(
   const file = page.get(request.url?.split('?')[0] ?? '')
   const isReading = request.method === 'GET' || request.method === 'HEAD'
   const refusal = door.foreign(request) ?? (file ? undefined : 404) ?? (isReading ? undefined : 405)
-  const type = refusal === undefined && file ? file.type : 'text/plain; charset=utf-8'
-  response.writeHead(refusal ?? 200, { ...PAGE_HEADERS, 'content-type': type })
-  if (refusal === undefined) response.end(file?.body)
-  else response.end(refusal === 404 ? 'Not here.\n' : 'Not for you.\n')
+  if (refusal === undefined && file) {
+    response.writeHead(200, { ...file.headers, 'content-type': file.type }).end(file.body)
+    return
+  }
+  response.writeHead(refusal ?? 404, { ...PAGE_HEADERS, 'content-type': 'text/plain; charset=utf-8' })
+  response.end(refusal === 404 ? 'Not here.\n' : 'Not for you.\n')
 }
 
 function refuse(socket: Duplex, status: number): void {
