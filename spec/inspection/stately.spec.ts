@@ -23,17 +23,27 @@ const NOTES: InspectionNote[] = [
   },
 ]
 
+interface Seen {
+  readonly type: string
+  readonly name?: string
+  readonly snapshot?: { readonly value?: string }
+}
+
 /** What the receiver of `@statelyai/inspect` has taken in, in the browser. */
 async function seen(place: Page | Frame, value: string): Promise<string[]> {
   await place.waitForFunction(hasSeen, value)
-  return place.evaluate(
-    'window.seen.map(({ type, name, snapshot }) => `${type} ${name ?? snapshot?.value ?? ""}`)',
-  )
+  return place.evaluate(told)
+}
+
+/** Run in the page. */
+function told(): string[] {
+  const { seen: events } = globalThis as unknown as { seen: readonly Seen[] }
+  return events.map(({ type, name, snapshot }) => `${type} ${name ?? snapshot?.value ?? ''}`)
 }
 
 /** Run in the page. */
 function hasSeen(value: string): boolean {
-  const { seen: events } = globalThis as unknown as { seen: { snapshot?: { value?: unknown } }[] }
+  const { seen: events } = globalThis as unknown as { seen: readonly Seen[] }
   return events.some(({ snapshot }) => snapshot?.value === value)
 }
 
@@ -55,7 +65,7 @@ describe('the Stately inspector’s receiver in a browser', function () {
       ...{ configFile: false, logLevel: 'silent', root: import.meta.dirname },
       build: { write: false, rolldownOptions: { input } },
     })
-    const [{ output }] = [built].flat() as [{ output: [{ code: string }] }]
+    const [{ output }] = [built].flat() as unknown as [{ output: [{ code: string }] }]
     web = createServer((_, response) => {
       response.setHeader('content-type', 'text/html').end(`<script type="module">${output[0].code}</script>`)
     }).listen(0, '127.0.0.1')
@@ -97,7 +107,10 @@ describe('the Stately inspector’s receiver in a browser', function () {
     try {
       const frame = await framed(await open(`http://localhost:${port}/`))
       actor.send({ type: 'turn' })
-      expect(await seen(frame, 'on')).to.include.members(['@xstate.actor toggle', '@xstate.snapshot on'])
+      expect(await seen(frame, 'on')).to.include.members([
+        `@xstate.actor toggle ${process.pid}`,
+        '@xstate.snapshot on',
+      ])
     } finally {
       end()
       stately.stop()
