@@ -99,6 +99,9 @@ export interface Records {
   'store.lost': ServiceFields
   'store.connected': ServiceFields
   'worker.recycled': Speaker
+  'worker.pinned': ReadySpeaker & { readonly cpus: string }
+  /** Said once: workers run on all processors. */
+  'affinity.refused': ReadySpeaker & { readonly reason: string }
   /** `process`: the one that should have taken the place of another. */
   'replacement.failed': Speaker & { readonly error: ErrorRecord }
   /** `task`: the human name of the task that it ran. */
@@ -237,6 +240,12 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
   },
   'store.connected': { level: 'info', words: ({ process }) => `${by(process)}connected to the store again` },
   'worker.recycled': { level: 'info', words: ({ process }) => `recycled worker ${process}` },
+  'worker.pinned': { level: 'info', words: ({ pid, cpus }) => `${pid} will use cpu [${cpus}]` },
+  'affinity.refused': {
+    level: 'warn',
+    words: ({ process, reason }) =>
+      `${process} leaves the workers on all processors: cpuAffinity needs Linux and taskset${because(reason)}`,
+  },
   'replacement.failed': {
     level: 'error',
     words: ({ process, error }) =>

@@ -125,6 +125,23 @@ const ownOptions = z.object({
   )
     .default(null)
     .describe('Seconds after which a worker is replaced; null: however old it is.'),
+  cpuAffinity: wholeNumber(0)
+    .default(0)
+    .describe(
+      'Processors of each worker, dealt out in turn (Linux, by `taskset`); 0, or all of them and more: the system decides.',
+    ),
+  nice: expects('number', 'a whole number from -20 to 19', z.int().min(-20).max(19))
+    .default(0)
+    .describe('How far workers stand back for other processes: 19 most; below 0 needs privileges.'),
+  maxHeap: expects(
+    'number',
+    'a whole number of megabytes, 16 or more, or null for what Node takes',
+    z.int().min(16).nullable(),
+  )
+    .default(null)
+    .describe(
+      'Megabytes of JavaScript heap with which a worker dies of its task; null: what Node takes by itself.',
+    ),
   queueLimit: wholeNumber(1)
     .default(1000)
     .describe('The most deliveries the cluster holds in memory; never under workers × concurrency + 1.'),

@@ -92,6 +92,11 @@ describe('log records', () => {
     [`ERROR ${P} lost the broker - gone`, recordOf('broker.lost', { process: P, reason: 'gone' })],
     ['ERROR lost the store', recordOf('store.lost', {})],
     [`INFO recycled worker ${P}`, recordOf('worker.recycled', { process: P })],
+    ['INFO 42 will use cpu [0, 1]', recordOf('worker.pinned', { process: P, pid: 42, cpus: '0, 1' })],
+    [
+      `WARNING ${P} leaves the workers on all processors: cpuAffinity needs Linux and taskset - no`,
+      recordOf('affinity.refused', { process: P, pid: 42, reason: 'no' }),
+    ],
     [
       `CRITICAL reincarnated worker ${P} after death`,
       recordOf('worker.reincarnated', { process: P, after: 'death' }),

@@ -1,4 +1,4 @@
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, execFile, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { type CallbackActorLogic, type EventObject, fromCallback } from 'xstate'
 import type {
@@ -34,7 +34,11 @@ export interface ProcessOptions<TInput = unknown> {
   /** What the child gets as its machine's input; the actor's own input where this is absent. */
   readonly childInput?: (input: TInput) => unknown
   /** Flags for the child's Node. None are inherited: a parent's loaders and debuggers would slow or clash. */
-  readonly execArgv?: readonly string[]
+  readonly execArgv?: readonly string[] | ((input: TInput) => readonly string[])
+  /** The processors that the child may run on (Linux); none: all of them. */
+  readonly cpus?: (input: TInput) => readonly number[]
+  /** Called with the child's name when it has got its processors, or with the reason why not. */
+  readonly onPinned?: (name: string, pid: number, cpus: readonly number[], error: Error | null) => void
   /** The child's environment, asked for when it is forked; this process's own where absent. */
   readonly environment?: () => NodeJS.ProcessEnv
   /**
@@ -71,7 +75,9 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
     const ownGroup = process.platform !== 'win32' && (options.ownGroup?.(input) ?? false)
     const child = fork(modulePath(options.module), fillerOf(options), {
       detached: ownGroup,
-      execArgv: [...(options.execArgv ?? [])],
+      execArgv: [
+        ...((typeof options.execArgv === 'function' ? options.execArgv(input) : options.execArgv) ?? []),
+      ],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       ...(options.environment && { env: options.environment() }),
     })
@@ -89,12 +95,14 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
       lose({ code, signal })
       sendBack({ type: 'process.exited', code, signal, ...(error && { error }) } satisfies ProcessReport)
     }
-    child.on('spawn', () =>
+    child.on('spawn', () => {
+      const pid = child.pid as number
       sendBack({
-        ...{ type: 'process.spawned', pid: child.pid as number, name },
-        bornAt: startOf(child.pid as number),
-      } satisfies ProcessReport),
-    )
+        ...{ type: 'process.spawned', pid, name, bornAt: startOf(pid) },
+      } satisfies ProcessReport)
+      const cpus = options.cpus?.(input) ?? []
+      if (cpus.length > 0) pin(pid, cpus, (error) => options.onPinned?.(name, pid, cpus, error))
+    })
     child.on('message', (message: Upward) => {
       if (message.kind === 'event') sendBack(message.event)
       else if (message.kind === 'records') options.onRecords?.(message.records)
@@ -129,6 +137,11 @@ export function fromProcess<TOrder extends EventObject = EventObject, TInput = u
 
 function fillerOf({ titleRoom }: Pick<ProcessOptions, 'titleRoom'>): string[] {
   return titleRoom === undefined ? [] : ['-'.repeat(titleRoom)]
+}
+
+/** Node itself cannot. What the child starts later, threads and processes, stays on the same processors. */
+function pin(pid: number, cpus: readonly number[], done: (error: Error | null) => void): void {
+  execFile('taskset', ['--all-tasks', '--pid', '--cpu-list', cpus.join(','), String(pid)], done)
 }
 
 function modulePath(module: string | URL): string {

@@ -3,11 +3,12 @@ import { childMachine, type IncarnationInput } from '../../machines/child.ts'
 import type { RunningTask } from '../../machines/protocol.ts'
 import { type RunsCancelled, type SentinelInput, sentinelMachine } from '../../machines/sentinel.ts'
 import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
-import { statCycle } from '../config.ts'
+import { type Settings, statCycle } from '../config.ts'
 import type { RunningRecord } from '../process/board.ts'
-import { fromProcess } from '../process/fork.ts'
+import { fromProcess, type ProcessOptions } from '../process/fork.ts'
 import { TITLE_ROOM } from '../process/title.ts'
 import { createStore, storeOptionsOf } from '../stores/index.ts'
+import { processorsOf } from './affinity.ts'
 import { Boards } from './boards.ts'
 import { Flights } from './flights.ts'
 import { Observer } from './observer.ts'
@@ -44,6 +45,9 @@ export function sentinel(role: RoleContext, entry: string, relay: (records: read
             // What a task has started ends with its worker.
             ownGroup: ({ role }) => role === 'worker',
             titleRoom: TITLE_ROOM,
+            execArgv: ({ role }) => (role === 'worker' ? heapFlags(settings) : []),
+            cpus: ({ id, role }) => (role === 'worker' ? processorsOf(id, settings.cpuAffinity) : []),
+            onPinned: pinning(role),
             onRecords: relay,
             onVitals: (name, vitals) => observer.hear(name, vitals),
             childInput: (input): RoleInput => ({ role: input.role, settings, directory, cluster, events }),
@@ -78,6 +82,20 @@ export function sentinelInput({ name, settings, heritage }: RoleContext): Sentin
     paused: heritage?.paused ?? false,
     grace: grace * 1000,
     restartWindow: restartWindow * 1000,
+  }
+}
+
+function heapFlags({ maxHeap }: Settings): string[] {
+  return maxHeap === null ? [] : [`--max-old-space-size=${maxHeap}`]
+}
+
+/** Tells of each worker that has its processors, and once that none can. */
+function pinning({ name, record }: RoleContext): NonNullable<ProcessOptions['onPinned']> {
+  let refused = false
+  return (worker, pid, cpus, error) => {
+    if (!error) record('worker.pinned', { process: worker, pid, cpus: cpus.join(', ') })
+    else if (!refused) record('affinity.refused', { process: name, pid: process.pid, reason: error.message })
+    refused ||= error !== null
   }
 }
 

@@ -1,4 +1,5 @@
 import { registerHooks } from 'node:module'
+import { setPriority } from 'node:os'
 import { fromCallback, fromPromise } from 'xstate'
 import { type RunnerOrder, type RunnerReport, workerMachine } from '../../machines/worker.ts'
 import { Client, configure } from '../client.ts'
@@ -19,6 +20,7 @@ export function worker(role: RoleContext) {
     },
     actors: {
       loadTasks: fromPromise<void>(async () => {
+        if (settings.nice !== 0) setPriority(settings.nice)
         // A task that enqueues a task does so on its own cluster.
         configure(Client.of(settings))
         if (role.events.includes('tasks.loaded'))

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -111,6 +111,22 @@ describe('a process as an actor', function () {
       // Nobody may take notice of the end of an orphan here.
       while (isAlive(pid) && !hasEnded(pid)) await new Promise(setImmediate)
     })
+
+  it('keeps a child to its processors, or says why it cannot', async () => {
+    const pinned = Promise.withResolvers<unknown[]>()
+    const { hears } = parrot({}, { cpus: () => [0], onPinned: (...told) => pinned.resolve(told) })
+    const { pid, name } = await hears('process.spawned')
+    const [who, told, cpus, error] = await pinned.promise
+    expect([who, told, cpus]).to.deep.equal([name, pid, [0]])
+    if (error) expect(error).to.be.instanceOf(Error)
+    else expect(readFileSync(`/proc/${pid}/status`, 'utf8')).to.match(/^Cpus_allowed_list:\s+0$/m)
+  })
+
+  it('refuses processors that there are not', async () => {
+    const pinned = Promise.withResolvers<unknown>()
+    parrot({}, { cpus: () => [99_999], onPinned: (...[, , , error]) => pinned.resolve(error) })
+    expect(await pinned.promise).to.be.instanceOf(Error)
+  })
 
   it('leaves alone what a child of its own group has started', async () => {
     const { ask } = parrot()
