@@ -10,6 +10,7 @@ import { sealPackage, type TaskHeader } from './package.ts'
 import { Signer } from './signing.ts'
 import type { SavedOutcome, Store } from './stores/store.ts'
 import { type OutcomeOptions, Outcomes } from './tasks/outcomes.ts'
+import { emit, isHeard, signalled } from './tasks/signals.ts'
 
 /** A task to enqueue. */
 export interface Submission {
@@ -150,6 +151,8 @@ export class Client {
 
   async #enqueue(submissions: readonly (Submission | Promise<Submission>)[]): Promise<void> {
     const made = await Promise.all(submissions)
+    if (isHeard('preEnqueue'))
+      for (const { header, args } of made) await emit('preEnqueue', signalled(header, args))
     const { settings, signer } = await this.#identity.get()
     const batch = made.map(({ header, args, queue = settings.name, delay = 0 }) => ({
       queue,

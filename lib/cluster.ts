@@ -18,7 +18,14 @@ import { Client, type Identity, offerDefaults } from './client.ts'
 import type { Options, Settings } from './config.ts'
 import { childEnvironment, resolveSettings } from './config.ts'
 import { makeRuntimeDirectory, sweepRuntimeDirectories } from './directory.ts'
-import { ConfigError, EXIT, NotRunningError, ProcessExitError, TaskLoadError } from './errors.ts'
+import {
+  ConfigError,
+  EXIT,
+  NotRunningError,
+  ProcessExitError,
+  TaskLoadError,
+  toErrorRecord,
+} from './errors.ts'
 import { Hub, type InspectionObserver, sourceOf } from './inspection/hub.ts'
 import { Onlookers } from './inspection/remote.ts'
 import {
@@ -41,6 +48,7 @@ import { Flights } from './roles/flights.ts'
 import type { RoleInput } from './roles/role.ts'
 import { Signer } from './signing.ts'
 import { composeStat, openStats, type Stat, type StatParts, sealStat } from './stat.ts'
+import { type ExecutedTask, emitSafely, isHeard, type SignalName, type Signals } from './tasks/signals.ts'
 
 /** Whether something has come about, and a promise of it. */
 export interface Signal {
@@ -311,6 +319,7 @@ export class Cluster {
     this.#orders = new OrderDesk(this, this.#signer)
     this.#logger = logger
     if (settings.handleSignals) this.#handleSignals()
+    this.#serveListeners()
     return limitsOf(settings)
   }
 
@@ -463,6 +472,22 @@ export class Cluster {
     this.#events.emit(record.event, record)
   }
 
+  /** Those that have come by now: nobody asks for events that nobody wants. */
+  #serveListeners(): void {
+    if (isHeard('postExecute')) {
+      this.on('task.finished', (record) => this.#emit('postExecute', executed(record)))
+      this.on('task.failed', (record) => this.#emit('postExecute', executed(record)))
+    }
+    if (isHeard('onError'))
+      this.on('task.failed', (record) => this.#emit('onError', { ...executed(record), error: record.error }))
+  }
+
+  #emit<N extends SignalName>(name: N, ...told: Signals[N]): void {
+    const unheard = (signal: string, error: Error) =>
+      this.#recorder.record('signal.failed', { signal, error: toErrorRecord(error) })
+    void emitSafely(name, unheard, ...told)
+  }
+
   /** The first signal stops, the second aborts, the third kills. */
   #handleSignals(): void {
     const orders = [() => void this.stop(), () => this.abort(), () => this.kill()]
@@ -513,6 +538,14 @@ async function isEmpty(broker: Broker, { settings: { name } }: Identity): Promis
 
 function limitsOf({ grace, maxRestarts, restartWindow }: Settings): ClusterLimits {
   return { maxRestarts, grace: grace * 1000, restartWindow: restartWindow * 1000 }
+}
+
+function executed(record: LogRecord<'task.finished' | 'task.failed'>): ExecutedTask {
+  const { taskId: id, task: name, func, group, run = 1, attempt = 1 } = record
+  return {
+    ...{ id, name, func, ...(group !== undefined && { group }), run, attempt },
+    ...(record.event === 'task.failed' ? { success: false, error: record.error } : { success: true }),
+  }
 }
 
 const LIVES = ['starting', 'running', 'stopping'] as const

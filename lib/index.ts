@@ -96,4 +96,16 @@ export {
   schedule,
   type TaskOptions,
 } from './tasks/schedule.ts'
+export {
+  type ExecutedTask,
+  onError,
+  postExecute,
+  postExecuteInWorker,
+  postSpawn,
+  preEnqueue,
+  preExecute,
+  type SignalListener,
+  type SignalledTask,
+  type WorkerOutcome,
+} from './tasks/signals.ts'
 export type { UniqueRule } from './tasks/unique.ts'

@@ -86,6 +86,8 @@ export interface Records {
   'task.expired': TaskFields
   'task.cancelled': TaskFields
   'package.refused': { readonly reason: string }
+  /** `signal`: whose listener has thrown. */
+  'signal.failed': { readonly process?: string; readonly signal: string; readonly error: ErrorRecord }
   /** A slot became a task. */
   'schedule.met': Speaker &
     ScheduleFields & { readonly taskId: string; readonly task: string; readonly func: string }
@@ -225,6 +227,11 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
     level: 'warn',
     words: ({ process, schedule, taskId }) =>
       `${process} published task ${taskId} of schedule [${schedule}] once more: whoever made it has left it`,
+  },
+  'signal.failed': {
+    level: 'error',
+    words: ({ process, signal, error }) =>
+      `${by(process)}had a listener of ${signal} fail${because(error.message)}`,
   },
   'broker.lost': {
     level: 'error',

@@ -1,7 +1,10 @@
 import { expect } from 'chai'
-import type { Task, TaskFunction } from '../lib/index.ts'
+import type { Task, TaskFunction, TaskRecord } from '../lib/index.ts'
+import { asyncChain, Chain } from '../lib/tasks/chain.ts'
 import { defineTask } from '../lib/tasks/define.ts'
 import { asyncTask } from '../lib/tasks/enqueue.ts'
+import { asyncIter, Iter } from '../lib/tasks/iter.ts'
+import { link, pipe } from '../lib/tasks/link.ts'
 import type { result } from '../lib/tasks/results.ts'
 import { schedule } from '../lib/tasks/schedule.ts'
 
@@ -57,6 +60,52 @@ const compiled = {
     await asyncTask(join, ['a', 'b'])
     // @ts-expect-error: there is no such property
     await asyncTask(mail, [{ to: 'ann@example.org', cc: 'bob@example.org' }])
+  },
+
+  async hooksFollowFromTheTask() {
+    const told = defineTask('told', (_record: TaskRecord<number>) => {})
+    const any = defineTask('any', (_record: TaskRecord) => {})
+    await asyncTask(add, [2, 3], { hook: told })
+    await asyncTask(add, [2, 3], { hook: any })
+    await asyncTask(add, [2, 3], { hook: 'module.told' })
+    // @ts-expect-error: it is told of a number, and greet returns a text
+    await asyncTask(greet, ['Ann'], { hook: told })
+    // @ts-expect-error: a plain function is no task
+    await asyncTask(add, [2, 3], { hook: () => {} })
+  },
+
+  async linksFitTogether() {
+    const chain = await asyncChain([link(greet, ['Ann']), pipe(join, [1, 2]), link(add, [2, 3])])
+    const results = await chain.result()
+    same<typeof results, [string, (string | number)[], number]>(true)
+    // @ts-expect-error: add returns a number, and join wants a text
+    await asyncChain([link(add, [2, 3]), pipe(join)])
+    // @ts-expect-error: an argument is missing beside the result
+    await asyncChain([link(add, [2, 3]), pipe(add)])
+    // @ts-expect-error: an argument is missing
+    link(add, [2])
+    const built = new Chain().append(add, [2, 3]).pipe(add, [4]).append(greet)
+    const list = await built.result()
+    same<typeof list, [number, number, string]>(true)
+    // @ts-expect-error: greet returns a text
+    new Chain().append(greet).pipe(add, [1])
+  },
+
+  async itersFollowFromTheTask() {
+    const sums = await asyncIter(add, [
+      [1, 2],
+      [3, 4],
+    ])
+    same<typeof sums, Task<number[]>>(true)
+    const greetings = await asyncIter(greet, ['Ann', 'Bob'])
+    same<typeof greetings, Task<string[]>>(true)
+    // @ts-expect-error: an argument is missing
+    await asyncIter(add, [[1]])
+    // @ts-expect-error: one has the wrong type
+    await asyncIter(join, [1])
+    const whole = defineTask('whole', (_record: TaskRecord<number[]>) => {})
+    await asyncIter(add, [[1, 2]], { hook: whole })
+    new Iter(add).append(1, 2)
   },
 
   async namesTakeAnything() {

@@ -1,15 +1,22 @@
 import type { Measures } from '../../machines/protocol.ts'
 import type { RunnerReport } from '../../machines/worker.ts'
 import type { Settings } from '../config.ts'
-import { SerializationError, TaskCancelledError, TaskExpiredError, TaskShutdownError } from '../errors.ts'
+import {
+  SerializationError,
+  TaskCancelledError,
+  TaskExpiredError,
+  TaskShutdownError,
+  toErrorRecord,
+} from '../errors.ts'
 import { isExpired } from '../package.ts'
 import type { BoardWriter } from '../process/board.ts'
 import type { Cancellation } from '../stores/cancellations.ts'
 import { decode, encode, pack } from '../tasks/codec.ts'
 import { Execution } from '../tasks/current.ts'
-import { encodeError, toFailure } from '../tasks/failure.ts'
+import { encodeError, type FailureRecord, toFailure } from '../tasks/failure.ts'
 import type { LoadedTask } from '../tasks/load.ts'
 import { againAfter } from '../tasks/retry.ts'
+import { emitSafely, isHeard, signalled } from '../tasks/signals.ts'
 import { Cancelled } from './cancelled.ts'
 import { Deadline } from './deadline.ts'
 import {
@@ -190,6 +197,7 @@ export class Runner {
     this.#announce(job)
     this.#options.board.start(slot, shown)
     const ended = await this.#execute(job, execution, deadline)
+    if (isHeard('postExecuteInWorker')) await this.#tellEnded(ended)
     // What starts next takes this slot of the board at once; a write for each of them is enough.
     if (this.#waiting.length === 0) this.#options.board.finish(slot)
     this.#running.delete(key)
@@ -239,14 +247,29 @@ export class Runner {
     }
   }
 
-  async #call({ header: { func, fault }, args }: Job, execution: Execution): Promise<string> {
+  async #call({ header, args }: Job, execution: Execution): Promise<string> {
+    const { func, fault } = header
     if (fault !== undefined) throw new SerializationError(fault)
     const task = this.#options.tasks.get(func)
     if (!task) throw new Error(`Function ${func} is not defined`)
+    if (isHeard('preExecute')) await emitSafely('preExecute', this.#unheard, signalled(header, args))
     const given = decode(args) as unknown[]
     const encoded = encode(await execution.call(task.fn, given), 'result')
     return pack(encoded, `The result of "${func}"`, this.#options.packing)
   }
+
+  #tellEnded({ header, args, success, result }: Ended): Promise<void> {
+    const value = decode(result)
+    const told = success ? { success, result: value } : { success, error: value as FailureRecord }
+    return emitSafely('postExecuteInWorker', this.#unheard, signalled(header, args), told)
+  }
+
+  readonly #unheard = (signal: string, error: Error): void =>
+    this.#options.record('signal.failed', {
+      process: this.#options.worker,
+      signal,
+      error: toErrorRecord(error),
+    })
 
   #failed(job: Job, error: unknown): Ended {
     return { ...this.#endedOf(job), ...this.#again(job, error), result: encodeError(toFailure(error)) }

@@ -3,9 +3,11 @@ import { setPriority } from 'node:os'
 import { fromCallback, fromPromise } from 'xstate'
 import { type RunnerOrder, type RunnerReport, workerMachine } from '../../machines/worker.ts'
 import { Client, configure } from '../client.ts'
+import { toErrorRecord } from '../errors.ts'
 import { boardPath, createBoard } from '../process/board.ts'
 import { connectIfThere } from '../process/socket.ts'
 import { type LoadedTask, loadTasks } from '../tasks/load.ts'
+import { emitSafely } from '../tasks/signals.ts'
 import type { MonitorToWorker, PusherToWorker, WorkerToMonitor, WorkerToPusher } from './frames.ts'
 import type { RoleContext } from './role.ts'
 import { Runner } from './runner.ts'
@@ -26,6 +28,9 @@ export function worker(role: RoleContext) {
         if (role.events.includes('tasks.loaded'))
           watchLoading((modules) => record('tasks.loaded', { process: name, modules }))
         tasks = await loadTasks(settings.tasks)
+        const unheard = (signal: string, error: Error) =>
+          record('signal.failed', { process: name, signal, error: toErrorRecord(error) })
+        await emitSafely('postSpawn', unheard, name)
       }),
       runner: fromCallback<RunnerOrder>(({ sendBack, receive }) => {
         const board = createBoard(boardPath(role.directory, name), settings.concurrency)

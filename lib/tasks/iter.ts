@@ -26,13 +26,12 @@ export type IterOptions<TResult = unknown> = Omit<
 >
 
 /** The arguments of one piece: a list of them, or the only one itself where that is no list. */
-export type Item<TArgs extends unknown[]> =
-  | Readonly<TArgs>
-  | (TArgs extends [infer Only, ...infer Rest]
-      ? [] extends Rest
-        ? Exclude<Only, readonly unknown[]>
-        : never
-      : never)
+export type Item<TArgs extends unknown[]> = Readonly<TArgs> | Only<TArgs>
+
+/** The argument of a task that can be called with one; a list must stand in a list. */
+type Only<TArgs extends unknown[]> = [Exclude<TArgs[0], undefined>] extends TArgs
+  ? Exclude<TArgs[0], readonly unknown[] | undefined>
+  : never
 
 /**
  * Enqueues one task for each item. When the last of them has its last outcome, all become one task, whose result is the list
@@ -54,7 +53,7 @@ export function asyncIter<TResult = unknown>(
 ): Promise<Task<TResult[]>>
 export function asyncIter<TArgs extends unknown[], TResult>(
   task: TaskFunction<TArgs, TResult>,
-  items: Iterable<Item<TArgs>>,
+  items: Iterable<NoInfer<Item<TArgs>>>,
   options?: IterOptions<Awaited<TResult>>,
 ): Promise<Task<Awaited<TResult>[]>>
 export async function asyncIter(

@@ -23,6 +23,9 @@ import {
   Iter,
   link,
   type Options,
+  onError,
+  postExecute,
+  preEnqueue,
   resultGroup,
   Stat,
   type Task,
@@ -371,6 +374,49 @@ describe('the reference’s scenario', function () {
     expect((await task.fetch())?.expiresAt).to.be.instanceOf(Date)
     expect(await task.resultGroup()).to.deep.equal([-1])
     expect(await task.fetchGroup()).to.have.lengthOf(1)
+  })
+
+  it('TestSignals: each signal is heard where it happens', async () => {
+    const told: unknown[][] = []
+    const failure = Promise.withResolvers<string>()
+    const ends = [
+      preEnqueue(({ func, args }) => told.push(['preEnqueue', func, args])),
+      postExecute(({ func, success }) => told.push(['postExecute', func, success])),
+      onError(({ func, error }) => failure.resolve(`${func}: ${error.message}`)),
+    ]
+    make({ tasks: [...tasks, join(import.meta.dirname, 'fixtures', 'signals.ts')] })
+    const unheard = Promise.withResolvers<string>()
+    cluster.on('signal.failed', ({ signal, error }) => unheard.resolve(`${signal}: ${error.message}`))
+    try {
+      await cluster.start()
+      await (await enqueue('multiply', [2, 3])).result()
+      await (await enqueue('failing', [], { maxAttempts: 1 })).fetch({ wait: 30_000 })
+      const seen = await (await enqueue('tell')).result()
+      expect(seen).to.deep.equal([
+        ['postSpawn', 'Process-'],
+        ['preExecute', 'multiply', [2, 3]],
+        ['postExecuteInWorker', 'multiply', true, 6],
+        ['preExecute', 'failing', []],
+        ['postExecuteInWorker', 'failing', false, 'it fails'],
+        ['preExecute', 'tell', []],
+      ])
+      expect(await failure.promise).to.equal('failing: it fails')
+      expect(await unheard.promise).to.equal('preExecute: a listener that fails')
+      await cluster.stop()
+      const heard = (signal: string) => told.filter(([name]) => name === signal)
+      expect(heard('preEnqueue')).to.deep.equal([
+        ['preEnqueue', 'multiply', [2, 3]],
+        ['preEnqueue', 'failing', []],
+        ['preEnqueue', 'tell', []],
+      ])
+      expect(heard('postExecute')).to.deep.equal([
+        ['postExecute', 'multiply', true],
+        ['postExecute', 'failing', false],
+        ['postExecute', 'tell', true],
+      ])
+    } finally {
+      for (const end of ends) end()
+    }
   })
 
   it('test_recycle, its save_limit: the newest success is kept', async () => {
