@@ -52,6 +52,16 @@ describe('a worker’s window', () => {
     expect(window.admits('unknown', backlog('unknown', 'unknown'), 2)).to.equal(false)
   })
 
+  it('recovers within ten runs when they change from 50 ms to nothing', () => {
+    const window = new Window()
+    window.learn('f', 50)
+    let runs = 0
+    for (; !window.isTiny('f'); runs += 1) window.learn('f', 0)
+    expect(runs).to.be.within(2, 10)
+    window.learn('f', 50)
+    expect(window.isTiny('f'), 'and closes at once').to.equal(false)
+  })
+
   it('closes at the first slow run and opens again after a few quick ones', () => {
     const window = new Window()
     window.learn('a', 0.1)
