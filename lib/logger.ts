@@ -112,6 +112,7 @@ export interface Records {
   'pusher.reincarnated': Reincarnated
   'scheduler.reincarnated': Reincarnated
   'sentinel.reincarnated': Reincarnated
+  'pusher.stalled': Speaker
   /** `processes`: those that were still there when their grace was over, by their names, with commas. */
   'orphans.killed': ClusterNamed & { readonly processes: string }
   /** `file`: what it did last, for `qcluster replay`. */
@@ -267,6 +268,11 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
   'pusher.reincarnated': suddenDeath('pusher'),
   'scheduler.reincarnated': suddenDeath('scheduler'),
   'sentinel.reincarnated': suddenDeath('sentinel'),
+  'pusher.stalled': {
+    level: 'error',
+    words: ({ process }) =>
+      `${process} is alive but not working: tasks wait, workers are idle, nothing moves; it is replaced`,
+  },
   'orphans.killed': {
     level: 'warn',
     words: ({ cluster, processes }) =>

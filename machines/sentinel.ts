@@ -20,6 +20,7 @@ import {
   hire,
   idsOf,
   introductions,
+  isIdling,
   isLiving,
   isPeer,
   isUnexplained,
@@ -63,6 +64,8 @@ export interface SentinelContext extends SentinelInput, Slots {
   readonly recentDeaths: number
   /** Dead workers whose runs the monitor has not yet answered for. */
   readonly testaments: readonly Testament[]
+  /** Looks in a row at which tasks waited, workers were idle and nothing moved, and what had been counted then. */
+  readonly idling: { readonly looks: number; readonly counted: string }
   readonly pusherDrained: boolean
   readonly interrupted: number
   readonly deadlineReached: boolean
@@ -120,6 +123,20 @@ const announceReincarnation = {
       ...(error && { error }),
     }
   },
+}
+
+/** Two seconds lie between two looks at least where nothing changes. */
+const MOST_IDLE_LOOKS = 5
+
+const NOT_IDLING = { looks: 0, counted: '' }
+
+/** The log's words for a pusher that is alive and does not work. */
+const announceStall = {
+  type: 'announce' as const,
+  params: ({ context }: { context: SentinelContext }) => ({
+    event: 'pusher.stalled',
+    process: context.slots.pusher?.name,
+  }),
 }
 
 /** The log's words for a worker whose replacement is ready. */
@@ -311,6 +328,14 @@ export const sentinelMachine = setup({
         counters,
       } as const
     }),
+    noteIdling: assign({
+      idling: ({ context, event }) => idlingAfter(context, event as ProcessesObserved),
+    }),
+    forgetIdling: assign({ idling: () => NOT_IDLING }),
+    /** It holds what waits, and is what can be replaced without harm: what it held is handed out again. */
+    killPusher: enqueueActions(({ enqueue }) => {
+      enqueue.sendTo('pusher', { type: 'child.kill', cause: 'crashed' satisfies Cause })
+    }),
     reportPaused: emit({ type: 'sentinel.paused' } as const),
     reportResumed: emit({ type: 'sentinel.resumed' } as const),
     reportScaled: emit(({ context }) => ({ type: 'sentinel.scaled', workers: context.workers }) as const),
@@ -357,6 +382,8 @@ export const sentinelMachine = setup({
     everyChildUp: ({ context }) => Object.keys(context.slots).every((id) => isUp(context, id)),
     budgetSpent: ({ context, event }) =>
       isUnexplained(event as Died) && context.recentDeaths >= context.maxRestarts,
+    isStalled: ({ context, event }) =>
+      idlingAfter(context, event as ProcessesObserved).looks >= MOST_IDLE_LOOKS,
     isPusher: ({ event }) => (event as Up).id === 'pusher',
     isReplacement: ({ context, event }) => (event as { id: string }).id === newest(context),
     /** It was told to reload once more while the replacement was starting. */
@@ -396,6 +423,7 @@ export const sentinelMachine = setup({
     reincarnations: 0,
     recentDeaths: 0,
     testaments: [],
+    idling: NOT_IDLING,
     pusherDrained: false,
     interrupted: 0,
     deadlineReached: false,
@@ -468,6 +496,13 @@ export const sentinelMachine = setup({
       entry: 'reportRunning',
       on: {
         ...STOPS,
+        'processes.observed': [
+          {
+            guard: 'isStalled',
+            actions: ['reportProcesses', announceStall, 'killPusher', 'forgetIdling'],
+          },
+          { actions: ['reportProcesses', 'noteIdling'] },
+        ],
         'child.died': [
           {
             guard: 'budgetSpent',
@@ -692,4 +727,13 @@ function endedEarly(role: Role, { code, signal }: Testament): ReportedError {
     code: 'QCLUSTER_PROCESS_EXIT',
     message: `A ${role} process ${how} before it was ready; look for its last words above.`,
   }
+}
+
+function idlingAfter(
+  context: SentinelContext,
+  { processes, counters }: ProcessesObserved,
+): SentinelContext['idling'] {
+  if (!isIdling(context, processes)) return NOT_IDLING
+  const counted = JSON.stringify(counters)
+  return { counted, looks: counted === context.idling.counted ? context.idling.looks + 1 : 1 }
 }

@@ -137,6 +137,21 @@ export function processStats(
   })
 }
 
+/** Tasks wait in the pusher, and every worker that is up is idle: a moment of it is ordinary. */
+export function isIdling(context: Slots, seen: Readonly<Record<string, Observed>>): boolean {
+  const seenOf = (role: Role) =>
+    idsOf(context, role)
+      .filter((id) => isUp(context, id))
+      .flatMap((id) => seen[context.slots[id]?.name ?? ''] ?? [])
+  const workers = seenOf('worker')
+  const waits = seenOf('pusher').some(({ gauges }) => (gauges?.waiting ?? 0) > 0)
+  return (
+    waits &&
+    workers.length > 0 &&
+    workers.every(({ state, tasks }) => state === 'running.idle' && tasks.length === 0)
+  )
+}
+
 /** A process in a stat: what is known of it, completed by what was seen of it. */
 export function processStat(
   known: Pick<ProcessStat, 'id' | 'role' | 'name' | 'pid' | 'state'>,

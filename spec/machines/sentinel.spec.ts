@@ -310,6 +310,51 @@ describe('the sentinel machine', () => {
   const ordersOf = (one: FakeProcess | undefined) => one?.orders.map(({ type }) => type) ?? []
   const isToldToLeave = (one: FakeProcess) => ordersOf(one).includes('worker.stop')
 
+  describe('whose pusher is alive but not working', () => {
+    const seen = (state: string, waiting: number) => (name: string, role: Role) => ({
+      ...{ at: 1, pid: 1, rss: 1, cpu: 0, delay: 0, tasks: [] },
+      ...(role === 'worker' ? { state, gauges: {} } : { state: 'running.connected', gauges: { waiting } }),
+      name,
+    })
+    const look = ({ actor }: ReturnType<typeof guard>, one: ReturnType<typeof seen>, runs: number) => {
+      const { slots } = actor.getSnapshot().context
+      const processes = Object.values(slots).map(({ name, role }) => [name, one(name, role)] as const)
+      actor.send({ type: 'processes.observed', processes: Object.fromEntries(processes), counters: { runs } })
+    }
+
+    it('replaces it after five looks at which nothing has moved, and says so', async () => {
+      const guarded = guard()
+      await settle()
+      for (let n = 0; n < 4; n++) look(guarded, seen('running.idle', 3), 7)
+      expect(guarded.log).not.to.include('pusher.stalled')
+      look(guarded, seen('running.idle', 3), 7)
+      await settle()
+      expect(guarded.log).to.include.members(['pusher.stalled', 'pusher.reincarnated'])
+      expect(guarded.of('pusher')[0]?.orders.at(-1)?.type).to.equal('process.kill')
+    })
+
+    it('bears looks between which something moved, works, or where nothing waits', async () => {
+      const guarded = guard()
+      await settle()
+      for (let n = 0; n < 20; n++) look(guarded, seen('running.idle', 3), n)
+      for (let n = 0; n < 20; n++) look(guarded, seen('running.working', 3), 20)
+      for (let n = 0; n < 20; n++) look(guarded, seen('running.idle', 0), 20)
+      expect(guarded.log).not.to.include('pusher.stalled')
+    })
+
+    it('gives up where that does not help', async () => {
+      const guarded = guard({ input: { maxRestarts: 1 } })
+      await settle()
+      for (let n = 0; n < 10; n++) {
+        look(guarded, seen('running.idle', 3), 7)
+        await settle()
+        guarded.clock.increment(0)
+        await settle()
+      }
+      expect(guarded.reports.at(-1)).to.deep.include({ type: 'sentinel.failed' })
+    })
+  })
+
   describe('that is paused', () => {
     it('lets its pusher take nothing, and take again when it is resumed', async () => {
       const { actor, last, value, reports } = guard()
