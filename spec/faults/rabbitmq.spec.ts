@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'chai'
 import { asyncTask, Client, Cluster, type Options } from 'qcluster'
 import type { RabbitmqServer } from '../../tools/services/rabbitmq.ts'
@@ -81,6 +80,9 @@ describe('a cluster whose RabbitMQ fails', function () {
     return text.split('\n').filter(Boolean).map(Number)
   }
 
+  const hasAlarm = async () =>
+    (await server.control('eval', 'rabbit_alarm:get_alarms().')).includes('resource_limit')
+
   /** Enqueues tasks while something happens; every one that was confirmed is to end once. */
   async function ledger(count: number, happens: () => Promise<unknown>): Promise<void> {
     const note = (n: number) => asyncTask('ledger.note', [ledgerFile(), n] as never[], { client })
@@ -140,6 +142,17 @@ describe('a cluster whose RabbitMQ fails', function () {
     expect(log).to.include.members(['lost', 'connected'])
   })
 
+  it('brings a result to whoever waits, though all connections are closed meanwhile', async () => {
+    await cluster.start()
+    const clock = (wait: number) => asyncTask<number>('clock', [wait], { client })
+    await clock(100).then((task) => task.result({ wait: 60_000 }))
+    const task = await clock(1_000)
+    const waiting = task.result({ wait: 60_000 })
+    await server.control('close_all_connections', 'bye')
+    expect(await waiting).to.be.a('number')
+    expect(log).to.include('lost')
+  })
+
   it('comes back when the network is cut', async () => {
     await cluster.start()
     await ledger(800, async () => wire.cut())
@@ -175,7 +188,7 @@ describe('a cluster whose RabbitMQ fails', function () {
     await cluster.start()
     await ledger(800, async () => {
       await server.control('set_vm_memory_high_watermark', '0.000001')
-      await sleep(1_000)
+      await eventually(hasAlarm, true)
       await server.control('set_vm_memory_high_watermark', '0.4')
     })
   })
@@ -212,7 +225,7 @@ describe('a cluster whose RabbitMQ fails', function () {
   it('lets whoever enqueues wait until it is back', async () => {
     wire.hangUp()
     const task = asyncTask('math.add', [1, 2] as never[], { client })
-    await sleep(500)
+    await eventually(async () => wire.refused > 1, true)
     wire.pickUp()
     await task
   })

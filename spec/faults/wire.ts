@@ -6,6 +6,8 @@ export class Wire {
   readonly #server: Server
   readonly #target: number
   readonly #sockets = new Set<Socket>()
+  /** How often it hung up on somebody who came. */
+  refused = 0
   #isMute = false
   #isClosed = false
 
@@ -57,6 +59,7 @@ export class Wire {
 
   #join(client: Socket): void {
     if (this.#isClosed) {
+      this.refused += 1
       client.destroy()
       return
     }
