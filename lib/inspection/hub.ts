@@ -33,6 +33,8 @@ type Lost = Extract<InspectionNote, { type: 'actor.lost' }>
 /** An actor that lives. */
 interface Known {
   readonly registered: Registered
+  /** With which it came to the state that it is in; and the last of all. */
+  arrived?: Changed
   changed?: Changed
 }
 
@@ -79,9 +81,7 @@ export class Hub {
   }
 
   #present(): InspectionNote[] {
-    return [...this.#actors.values()].flatMap(({ registered, changed }) =>
-      changed ? [registered, changed] : [registered],
-    )
+    return [...this.#actors.values()].flatMap(presentOf)
   }
 
   #take(told: readonly InspectionNote[]): void {
@@ -99,6 +99,7 @@ export class Hub {
     const known = this.#actors.get(note.id)
     if (!known) return false
     if (note.type !== 'actor.changed') return true
+    if (!known.arrived || !isSameState(known.arrived, note)) known.arrived = note
     known.changed = note
     if (note.snapshot.status !== 'active') this.#actors.delete(note.id)
     return true
@@ -128,6 +129,16 @@ export class Hub {
       process.emitWarning(`Somebody who inspects failed: ${toErrorRecord(error).message}`)
     }
   }
+}
+
+/** When it came to where it is, too: the note that tells it must outlast the newer one. */
+function presentOf({ registered, arrived, changed }: Known): InspectionNote[] {
+  if (!arrived || !changed) return [registered]
+  return arrived === changed ? [registered, changed] : [registered, { ...arrived, lasting: true }, changed]
+}
+
+function isSameState({ snapshot: one }: Changed, { snapshot: other }: Changed): boolean {
+  return JSON.stringify(one.value) === JSON.stringify(other.value)
 }
 
 /** It is where it was, and goes on no more. */

@@ -1,5 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { createWebSocketReceiver } from '@statelyai/inspect'
 import { expect } from 'chai'
 import { WebSocket } from 'ws'
@@ -11,6 +13,7 @@ import { Script } from './script.ts'
 interface Frame {
   readonly type: string
   readonly _version: string
+  readonly createdAt: string
   readonly rootId: string
   readonly sessionId: string
   readonly parentId?: string
@@ -27,6 +30,9 @@ const changed = (id: string, value: string): InspectionNote => ({
   ...{ type: 'actor.changed', id, at: 2, event: { type: 'turn' }, lasting: false },
   snapshot: { status: 'active', value },
 })
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 describe('the server of an inspection', function () {
   this.timeout(20_000)
@@ -288,6 +294,38 @@ describe('the server of an inspection', function () {
     await Promise.all(
       viewers.map(({ frames, reaches }) => reaches(() => frames.at(-1)?.snapshot?.value === 'busy')),
     )
+  })
+
+  it('tells whoever comes late also when each came to where it is', async () => {
+    await serve()
+    const first = view()
+    await first.reaches(() => first.frames.length === 3)
+    script.take?.([
+      { ...changed('root', 'busy'), at: 5 },
+      { ...changed('root', 'busy'), at: 6 },
+    ])
+    const late = view()
+    await late.reaches(() => late.frames.length === 4)
+    const times = late.frames.filter(({ type }) => type === '@xstate.snapshot').map((one) => one.createdAt)
+    expect(times).to.deep.equal(['5', '6'])
+  })
+
+  it('takes no more memory with each viewer that comes again', async () => {
+    await serve()
+    const again = async (times: number) => {
+      for (let n = 0; n < times; n += 1) {
+        const { socket, frames, reaches } = view()
+        await reaches(() => frames.length === 3)
+        socket.terminate()
+        await once(socket, 'close')
+        sockets = []
+      }
+      collectGarbage()
+      return process.memoryUsage().heapUsed
+    }
+    await again(100)
+    const before = await again(50)
+    expect((await again(100)) - before).to.be.below(1_000_000)
   })
 
   it('says which address it cannot have', async () => {
