@@ -39,7 +39,7 @@ async function life(): Promise<Row[]> {
 }
 
 /** A data folder of its own, and what a suite needs to know of it. */
-function deployment() {
+export function deployment() {
   const dataDir = makeFolder()
   return {
     flags: ['--data-dir', dataDir],

@@ -4,6 +4,7 @@ import { isKept, type Row, tableOf } from './table.ts'
 
 const SUITES: Readonly<Record<string, () => Promise<Row[]>>> = {
   embedded: async () => (await import('./embedded.ts')).embedded(),
+  inspection: async () => (await import('./inspection.ts')).inspection(),
   rabbitmq: async () => (await import('./rabbitmq.ts')).rabbitmq(),
 }
 

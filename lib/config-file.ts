@@ -1,11 +1,10 @@
-/** Finding and loading the config file, and telling the line at which one cannot be loaded. */
+/** Finding and loading the config file. */
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
-import { registerHooks } from 'node:module'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Options } from './config.ts'
 import { ConfigError } from './errors.ts'
+import { lineOfFault } from './fault.ts'
 
 export interface ConfigFile {
   /** Absolute. */
@@ -53,41 +52,9 @@ async function importDefault(path: string): Promise<unknown> {
 }
 
 async function cannotLoad(path: string, cause: unknown): Promise<string> {
-  const { stack, message } = cause instanceof Error ? cause : { stack: '', message: String(cause) }
-  const line =
-    lineIn(stack, path) ?? (cause instanceof SyntaxError ? await lineOfSyntaxError(path) : undefined)
+  const message = cause instanceof Error ? cause.message : String(cause)
+  const line = await lineOfFault(path, cause)
   return line === undefined
     ? `The config file ${path} cannot be loaded: ${message}; correct it, or what it imports: \`node ${path}\` shows the place.`
     : `The config file ${path} cannot be loaded, line ${line}: ${message}; correct it.`
-}
-
-/** The line that a stack names first in this file. */
-function lineIn(stack = '', path: string): string | undefined {
-  return [pathToFileURL(path).href, path].map((address) => lineAfter(stack, address)).find((line) => line)
-}
-
-function lineAfter(stack: string, address: string): string | undefined {
-  const [, rest] = stack.split(`${address}:`)
-  return rest && /^\d+/.exec(rest)?.[0]
-}
-
-/**
- * Node tells where the syntax of TypeScript is wrong, and of JavaScript only its own fatal error says it. Nothing is run:
- * what cannot be parsed as the one cannot be as the other.
- */
-async function lineOfSyntaxError(path: string): Promise<string | undefined> {
-  const address = `${pathToFileURL(path).href}?as=typescript`
-  const source = await readFile(path)
-  const hooks = registerHooks({
-    load: (url, context, next) =>
-      url === address ? { format: 'module-typescript', source, shortCircuit: true } : next(url, context),
-  })
-  try {
-    await import(address)
-    return undefined
-  } catch (error) {
-    return lineAfter((error as Error).stack ?? '', address)
-  } finally {
-    hooks.deregister()
-  }
 }

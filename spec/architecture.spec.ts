@@ -24,6 +24,7 @@ const LAYERS = [
     'postgres',
     'doorbell',
     'directory',
+    'fault',
     'flights',
     'version',
     'memory',

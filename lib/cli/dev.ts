@@ -3,7 +3,7 @@ import { basename, dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { addFlags, type Flags } from './flags.ts'
-import { clusterOf, START_FLAGS } from './start.ts'
+import { clusterOf, run, START_FLAGS } from './start.ts'
 
 const EXAMPLES = `
 Examples:
@@ -27,9 +27,7 @@ async function dev(flags: Flags): Promise<void> {
   cluster.on('tasks.loaded', ({ modules }) => {
     for (const module of modules) files.add(fileURLToPath(module))
   })
-  await cluster.start()
-  await cluster.ended()
-  process.exitCode = cluster.exitCode
+  await run(cluster, flags)
 }
 
 /** Milliseconds without another change after which one is told: an editor writes a file in several steps. */

@@ -3,6 +3,7 @@ import { close, configure } from '../client.ts'
 import { clustersAsData, clustersAsText, lookAround } from './clusters.ts'
 import { addFlags, configOf, type Flags } from './flags.ts'
 import { settingsAsData, settingsAsText } from './settings.ts'
+import { START_FLAGS } from './start.ts'
 
 const EXAMPLES = `
 Examples:
@@ -18,7 +19,7 @@ export function addInfo(program: Command): void {
     .option('--ids', 'The ids of the clusters only.')
     .option('--config', 'Each option with its value and where it comes from; secrets are masked.')
     .option('--json', 'As JSON.')
-  addFlags(command).addHelpText('after', EXAMPLES).action(info)
+  addFlags(command, START_FLAGS).addHelpText('after', EXAMPLES).action(info)
 }
 
 async function info(flags: Flags): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { Cluster } from '../cluster.ts'
-import { TaskLoadError } from '../errors.ts'
+import { ProcessExitError, TaskLoadError } from '../errors.ts'
 import { optionNames } from '../options.ts'
 import { addFlags, configOf, type Flags } from './flags.ts'
 import { addInspection, inspectionOf } from './inspect.ts'
@@ -41,7 +41,17 @@ export async function clusterOf(flags: Flags): Promise<Cluster> {
 async function start(flags: Flags): Promise<void> {
   const cluster = await clusterOf(flags)
   await using _viewers = await inspectionOf(cluster.hub, flags)
-  await cluster.start()
-  await cluster.ended()
+  await run(cluster, flags)
+}
+
+/** Runs it to its end, which is the process's own. Why it could not start the log has said, unless there is none. */
+export async function run(cluster: Cluster, flags: Flags): Promise<void> {
+  try {
+    await cluster.start()
+    await cluster.ended()
+  } catch (error) {
+    const { settings } = await configOf(flags)
+    if (!(error instanceof ProcessExitError) || settings.logLevel === 'silent') throw error
+  }
   process.exitCode = cluster.exitCode
 }

@@ -19,7 +19,10 @@ Examples:
 const SHOW_EXAMPLES = `
 Examples:
   qcluster tasks show 0199f3c2a7d47b3c8f0e5d1c2b3a4f5e
-  qcluster tasks show "nightly report" --json`
+  qcluster tasks show "nightly report" --json
+
+A task that waits has nothing to show: no broker looks a message up by its id. Then the exit code is 1, and \`qcluster queue
+size\` tells how many wait.`
 
 /** `qcluster tasks`: what is saved of tasks. */
 export function addTasks(program: Command): void {

@@ -1,5 +1,5 @@
 import { basename, extname, isAbsolute } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { TaskLoadError } from '../errors.ts'
 import { definitionOf, type TaskDefinition } from './define.ts'
 
@@ -63,21 +63,31 @@ async function load(module: string): Promise<object> {
   try {
     return await import(address)
   } catch (cause) {
-    throw cannotLoad(module, address, cause)
+    throw await cannotLoad(module, address, cause)
   }
 }
 
-function cannotLoad(module: string, address: string, cause: unknown): TaskLoadError {
+async function cannotLoad(module: string, address: string, cause: unknown): Promise<TaskLoadError> {
   if (isMissing(cause, address))
     return new TaskLoadError(
       `The task module ${module} does not exist; correct its path in \`tasks\`, or create it.`,
       { cause },
     )
   const reason = cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause)
+  const line = await lineIn(address, cause)
   return new TaskLoadError(
-    `The task module ${module} cannot be loaded: ${reason}. Correct it; \`node ${module}\` shows the place.`,
+    line === undefined
+      ? `The task module ${module} cannot be loaded: ${reason}. Correct it; \`node ${module}\` shows the place.`
+      : `The task module ${module} cannot be loaded, line ${line}: ${reason}. Correct it.`,
     { cause },
   )
+}
+
+/** A worker that has loaded its tasks has no need of what finds it. */
+async function lineIn(address: string, cause: unknown): Promise<string | undefined> {
+  if (!address.startsWith('file:')) return undefined
+  const { lineOfFault } = await import('../fault.ts')
+  return lineOfFault(fileURLToPath(address), cause)
 }
 
 /** Whether it is this module that is missing, not one that it imports. */

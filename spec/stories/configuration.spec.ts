@@ -142,7 +142,7 @@ describe('the configuration on the command line', function () {
       const { code, findings } = await report()
       expect(code).to.equal(4)
       expect(findings[0]).to.include({ severity: 'error', code: 'tasks' })
-      expect(findings[0].message).to.contain('out of tea')
+      expect(findings[0].message).to.contain('tasks.mjs cannot be loaded, line 1: Error: out of tea')
     })
   })
 
@@ -164,6 +164,34 @@ describe('the configuration on the command line', function () {
           )
         }
       })
+  })
+
+  it('tells once why a start failed', async () => {
+    await write('tasks.mjs', 'throw new Error("out of tea")')
+    const told = async (...flags: string[]) => {
+      const { code, stderr } = await run(['start', '--workers', '1', ...flags])
+      expect(code, stderr).to.equal(4)
+      // The stack below the line of the log begins with the sentence, too.
+      return stderr.match(/^\S.*cannot be loaded, line 1/gm)?.length
+    }
+    expect(await told()).to.equal(1)
+    expect(await told('--log-level', 'silent')).to.equal(1)
+  })
+
+  it('prints its version', async () => {
+    const { code, stdout } = await run(['--version'])
+    expect(code).to.equal(0)
+    expect(stdout).to.match(/^\d+\.\d+\.\d+\n$/)
+  })
+
+  it('shows what is configured by any flag of start', async () => {
+    const { code, stdout } = await run(['info', '--config', '--json', '--timeout', '7', '--workers', '3'])
+    expect(code).to.equal(0)
+    const { timeout, workers } = JSON.parse(stdout).options
+    expect([timeout, workers]).to.deep.equal([
+      { value: 7, origin: 'flag', place: 'the flag --timeout' },
+      { value: 3, origin: 'flag', place: 'the flag --workers' },
+    ])
   })
 
   it('refuses an unknown flag and an unknown command, naming the nearest: 2', async () => {

@@ -1,9 +1,12 @@
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInspector } from '@statelyai/inspect'
+import { createInspector, createWebSocketInspector } from '@statelyai/inspect'
 import { expect } from 'chai'
 import { asyncTask, Client, Cluster, type ClusterOptions } from 'qcluster'
+import { WebSocketServer } from 'ws'
 import type { InspectionEvent } from 'xstate'
 
 const modules = [join(import.meta.dirname, 'fixtures', 'tasks.mjs')]
@@ -125,6 +128,30 @@ describe('a cluster that is inspected', function () {
     expect(new Set(screen.sent.map(({ rootId }) => rootId))).to.have.property('size', 1)
     const ids = screen.sent.filter(({ type }) => type === '@xstate.actor').map(({ sessionId }) => sessionId)
     expect(new Set(ids)).to.have.property('size', ids.length)
+  })
+
+  it('shows them over a WebSocket, by the inspector of @statelyai/inspect that has one', async () => {
+    const server = new WebSocketServer({ host: '127.0.0.1', port: 0 })
+    try {
+      await once(server, 'listening')
+      const names = new Set<string>()
+      const { promise: seen, resolve } = Promise.withResolvers<void>()
+      server.on('connection', (socket) =>
+        socket.on('message', (text) => {
+          const { name = '' } = JSON.parse(String(text)) as Partial<Sent>
+          names.add(name.replace(/ \d+$/, ''))
+          if (['cluster', 'sentinel', 'worker', 'monitor', 'pusher'].every((one) => names.has(one))) resolve()
+        }),
+      )
+      const { port } = server.address() as AddressInfo
+      const inspector = createWebSocketInspector({ url: `ws://127.0.0.1:${port}` })
+      await start({ workers: 1, inspect: inspector.inspect })
+      await seen
+      inspector.stop()
+    } finally {
+      for (const socket of server.clients) socket.terminate()
+      server.close()
+    }
   })
 
   it('shows the back-off of a slot whose idle worker is killed, and its next incarnation', async () => {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
+import { createWebSocketReceiver } from '@statelyai/inspect'
 import { expect } from 'chai'
-import { asyncTask, Client } from 'qcluster'
+import { asyncTask, Client, Stat } from 'qcluster'
 import { createBroker } from '../../lib/brokers/index.ts'
 import { eventually } from '../contracts/material.ts'
 import { Example } from '../examples/example.ts'
@@ -66,6 +67,39 @@ describe('clusters on RabbitMQ', function () {
     cluster.process.kill('SIGTERM')
     expect(await cluster.exit).to.deep.equal([0, null])
   })
+
+  it('shows the machines of one to an inspector elsewhere, over the bus', async () => {
+    const cluster = await start()
+    const inspector = stage.qcluster(
+      'inspect',
+      '--at',
+      '0',
+      '--name',
+      name,
+      '--broker',
+      url,
+      ...(await only()),
+    )
+    const receiver = createWebSocketReceiver({ server: await inspector.line(/ws:\/\/\S+/) })
+    const { promise: seen, resolve } = Promise.withResolvers<void>()
+    const left = new Set(['cluster', 'sentinel', 'worker', 'monitor', 'pusher'])
+    receiver.subscribe((event) => {
+      if (event.type === '@xstate.actor') left.delete((event as { name?: string }).name?.split(' ')[0] ?? '')
+      if (left.size === 0) resolve()
+    })
+    await seen
+    for (const command of [inspector, cluster]) {
+      command.process.kill('SIGTERM')
+      expect(await command.exit, command.log()).to.deep.equal([0, null])
+    }
+  })
+
+  /** Clusters of other specs may be at the same broker. */
+  async function only(): Promise<string[]> {
+    const find = async () => (await Stat.getAll({ client })).find(({ queue }) => queue === name)
+    await eventually(async () => (await find()) !== undefined, true)
+    return ['--cluster', (await find())?.clusterId as string]
+  }
 
   it('shows no password, whatever is logged', async () => {
     const cluster = stage.qcluster('start', '--broker', 'amqp://guest:hush@127.0.0.1:1')

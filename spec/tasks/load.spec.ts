@@ -116,11 +116,11 @@ describe('loadTasks', () => {
     expect(message).to.contain(`The task module ${path} cannot be loaded: `).and.contain('nowhere.mjs')
   })
 
-  it('refuses a module that throws, and keeps its stack', async () => {
+  it('refuses a module that throws, with the line, and keeps its stack', async () => {
     const path = await moduleOf('throws.mjs', `throw new TypeError('boom')`)
     const { message, cause } = await failureOf(path)
 
-    expect(message).to.contain(`${path} cannot be loaded: TypeError: boom. Correct it`)
+    expect(message).to.contain(`${path} cannot be loaded, line 2: TypeError: boom. Correct it`)
     expect((cause as Error).stack).to.contain('throws.mjs:2:')
   })
 
