@@ -74,7 +74,7 @@ describe('the desk for orders', () => {
     const { desk } = made()
     for (const order of ['explode', 'constructor', '__proto__', 'toString', ''])
       expect(answerIn(await desk.hear(sealed(order))).error?.message).to.include(
-        'one of the orders ping, pause, resume, scale, reload, stop',
+        'one of the orders ping, pause, resume, scale, reload, cancel, stop',
       )
   })
 

@@ -443,7 +443,7 @@ describe('the SQLite store', () => {
     const database = new DatabaseSync(join(folder, 'results.db'))
     owned.push(() => database.close())
     const listed = database.prepare('select count(*) as count from watchers')
-    database.exec(`insert into watchers values ('${join(folder, 'nobody')}')`)
+    database.exec(`insert into watchers (doorbell) values ('${join(folder, 'nobody')}')`)
     await store.save([outcomeOf('a')])
     await eventually(async () => listed.get()?.count, 0)
   })
