@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'chai'
 import { asyncTask, Client, Cluster, type Options } from 'qcluster'
 import type { RabbitmqServer } from '../../tools/services/rabbitmq.ts'
@@ -80,6 +79,9 @@ describe('a cluster whose RabbitMQ fails', function () {
     const text = await readFile(ledgerFile(), 'utf8').catch(() => '')
     return text.split('\n').filter(Boolean).map(Number)
   }
+
+  const hasAlarm = async () =>
+    (await server.control('eval', 'rabbit_alarm:get_alarms().')).includes('resource_limit')
 
   /** Enqueues tasks while something happens; every one that was confirmed is to end once. */
   async function ledger(count: number, happens: () => Promise<unknown>): Promise<void> {
@@ -175,7 +177,7 @@ describe('a cluster whose RabbitMQ fails', function () {
     await cluster.start()
     await ledger(800, async () => {
       await server.control('set_vm_memory_high_watermark', '0.000001')
-      await sleep(1_000)
+      await eventually(hasAlarm, true)
       await server.control('set_vm_memory_high_watermark', '0.4')
     })
   })
@@ -212,7 +214,7 @@ describe('a cluster whose RabbitMQ fails', function () {
   it('lets whoever enqueues wait until it is back', async () => {
     wire.hangUp()
     const task = asyncTask('math.add', [1, 2] as never[], { client })
-    await sleep(500)
+    await eventually(async () => wire.refused > 1, true)
     wire.pickUp()
     await task
   })

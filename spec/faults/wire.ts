@@ -3,6 +3,8 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 
 export class Wire {
+  /** How often it hung up on somebody who came. */
+  refused = 0
   readonly #server: Server
   readonly #target: number
   readonly #sockets = new Set<Socket>()
@@ -57,6 +59,7 @@ export class Wire {
 
   #join(client: Socket): void {
     if (this.#isClosed) {
+      this.refused += 1
       client.destroy()
       return
     }
