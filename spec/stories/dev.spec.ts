@@ -81,6 +81,8 @@ describe('a cluster of somebody who writes tasks', function () {
     expect(await say()).to.equal('one')
     await setVersion('"two"')
     await lines(/recycled worker/g, 2)
+    // The line tells that the next one is ready; the old one may take a task until it has left.
+    await lines(/stopped doing work/g, 2)
     expect(await say()).to.equal('two')
     await setVersion('')
     await lines(/the old workers go on/g, 1)
