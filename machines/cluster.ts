@@ -62,6 +62,7 @@ export interface ClusterContext extends ClusterLimits, Heritage {
 }
 
 type Reported = Extract<SentinelReport, { type: 'sentinel.reported' }>
+type Stopped = Extract<SentinelReport, { type: 'sentinel.stopped' }>
 type Past = Pick<Reported, 'reincarnations' | 'counters'>
 
 export type ClusterEvent =
@@ -172,9 +173,15 @@ export const clusterMachine = setup({
       return { workers, report: context.report && { ...context.report, workers } }
     }),
     publishStat: sendTo('bus', { type: 'stat.publish' } satisfies BusOrder),
-    noteStopped: assign(({ event }) => {
-      const { interrupted, deadline } = event as Extract<SentinelReport, { type: 'sentinel.stopped' }>
-      return { interrupted, deadlineReached: deadline }
+    /** Its last regular report may be older than the last death. */
+    noteStopped: assign(({ context, event }) => {
+      const { interrupted, deadline, reincarnations } = event as Stopped
+      const { past, report } = context
+      return {
+        interrupted,
+        deadlineReached: deadline,
+        report: report && { ...report, reincarnations: past.reincarnations + reincarnations },
+      }
     }),
     noteFailed: assign({ error: ({ event }) => (event as { error: ReportedError }).error }),
     noteRefusal: assign({

@@ -260,7 +260,12 @@ export type SentinelReport =
     }
   | ForkReport
   /** The sentinel's process ends after this. `interrupted` names the runs that did not finish. */
-  | { readonly type: 'sentinel.stopped'; readonly interrupted: number; readonly deadline: boolean }
+  | {
+      readonly type: 'sentinel.stopped'
+      readonly interrupted: number
+      readonly deadline: boolean
+      readonly reincarnations: number
+    }
   | { readonly type: 'sentinel.failed'; readonly error: ReportedError }
 
 /* ---- Inspection: what processes tell of their actors, only while somebody watches. Never seen by a machine. */

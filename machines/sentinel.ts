@@ -370,6 +370,7 @@ export const sentinelMachine = setup({
           type: 'sentinel.stopped',
           interrupted: context.interrupted,
           deadline: context.deadlineReached,
+          reincarnations: context.reincarnations,
         }) as const,
     ),
     reportFailed: emit(

@@ -197,7 +197,12 @@ describe('the sentinel machine', () => {
     await last('pusher').exit(0)
     expect(value()).to.equal('stopped')
     expect(log).to.deep.equal(['sentinel.guarding', 'sentinel.stopping', 'sentinel.waiting'])
-    expect(reports.at(-1)).to.deep.equal({ type: 'sentinel.stopped', interrupted: 0, deadline: false })
+    expect(reports.at(-1)).to.deep.equal({
+      type: 'sentinel.stopped',
+      interrupted: 0,
+      deadline: false,
+      reincarnations: 0,
+    })
     expect(processes).to.have.length(5)
   })
 
@@ -291,7 +296,12 @@ describe('the sentinel machine', () => {
     }
     await last('monitor').exit(0)
     await last('pusher').exit(0)
-    expect(reports.at(-1)).to.deep.equal({ type: 'sentinel.stopped', interrupted: 0, deadline: true })
+    expect(reports.at(-1)).to.deep.equal({
+      type: 'sentinel.stopped',
+      interrupted: 0,
+      deadline: true,
+      reincarnations: 0,
+    })
     expect(log).to.include('cluster.deadline')
   })
 
