@@ -1,7 +1,7 @@
 /** What the contracts work with: packages, outcomes, other processes, and ways to wait for something without sleeping. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Delivery, Package } from '../../lib/brokers/index.ts'
 import { sweepRuntimeDirectories } from '../../lib/directory.ts'
 import type { Outcome } from '../../lib/stores/index.ts'
@@ -56,9 +56,12 @@ export class Inbox<T> {
 export const taskIds = (deliveries: readonly Pick<Delivery, 'taskId'>[]): string[] =>
   deliveries.map(({ taskId }) => taskId)
 
+/** Between two looks at what other processes do, who need the processor more. */
+export const pause = (): Promise<void> => delay(10)
+
 /** Asks until the answer is the one, for what a server counts a little later than it happens. */
 export async function eventually<T>(ask: () => Promise<T>, expected: T): Promise<void> {
-  while ((await ask()) !== expected) await turn()
+  while ((await ask()) !== expected) await pause()
 }
 
 /** Starts another process; the caller ends it. */

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setImmediate as turn } from 'node:timers/promises'
+import { pause } from '../contracts/material.ts'
 import { ended } from '../stories/stage.ts'
 
 const SERVER = join(import.meta.dirname, '..', '..', 'tools', 'services', 'server.ts')
@@ -28,7 +28,7 @@ describe('a server on a leash', () => {
       const [pid] = (await once(child.stdout, 'data')) as [Buffer]
       child.kill('SIGKILL')
       await ended([Number(pid)])
-      while (existsSync(folder)) await turn()
+      while (existsSync(folder)) await pause()
     } finally {
       child.kill('SIGKILL')
       await rm(folder, { recursive: true, force: true })

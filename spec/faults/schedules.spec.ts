@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
-import { setImmediate as turn } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { expect } from 'chai'
 import { Client, schedule } from 'qcluster'
 import { createBroker } from '../../lib/brokers/index.ts'
 import { PostgresDatabase } from '../../lib/postgres.ts'
-import { range } from '../contracts/material.ts'
+import { pause, range } from '../contracts/material.ts'
 import { service } from '../services.ts'
 import { type Command, Stage } from '../stories/stage.ts'
 
@@ -60,7 +59,7 @@ describe('schedules on machines whose clocks differ, over RabbitMQ and PostgreSQ
     for (;;) {
       const lines = await stage.lines('notes')
       if (lines.length >= count) return lines.map((line) => Date.parse(line))
-      await turn()
+      await pause()
     }
   }
 

@@ -183,6 +183,7 @@ describe('the viewer', function () {
   ] as const)
     it(`keeps nobody from using it, ${where}`, async () => {
       const page = await open(await serve(clusterOf(3)), options)
+      await page.getByText('worker-3').waitFor()
       script.take?.([
         sent('w1/0', 'runner.busy'),
         changed('w1/0', { running: 'working' }, { tags: ['running'] }, 'runner.busy'),

@@ -1,7 +1,6 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setImmediate as turn } from 'node:timers/promises'
 import { expect } from 'chai'
 import {
   asyncTask,
@@ -13,6 +12,7 @@ import {
   queueSize,
   retryTask,
 } from 'qcluster'
+import { pause } from '../contracts/material.ts'
 
 describe('a task that is cancelled', function () {
   this.timeout(90_000)
@@ -40,7 +40,7 @@ describe('a task that is cancelled', function () {
   const notes = () => readFile(file, 'utf8').catch(() => '')
 
   async function noted(word: string): Promise<void> {
-    while (!(await notes()).includes(word)) await turn()
+    while (!(await notes()).includes(word)) await pause()
   }
 
   it('never starts while it waits, is delayed, or is of a group, and the others go on', async () => {
@@ -115,6 +115,6 @@ describe('a task that is cancelled', function () {
     expect(await retryTask(task.id, { client })).to.equal(true)
     await noted('cancelled\nstarted')
     await task.cancel()
-    while ((await task.fetch())?.run !== 2) await turn()
+    while ((await task.fetch())?.run !== 2) await pause()
   })
 })

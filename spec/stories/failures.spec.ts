@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setImmediate as turn } from 'node:timers/promises'
 import { expect } from 'chai'
 import { asyncTask, Client, Cluster, type Options, type Task } from 'qcluster'
+import { pause } from '../contracts/material.ts'
 
 const tasks = [join(import.meta.dirname, 'fixtures', 'failures.mjs')]
 
@@ -96,7 +96,7 @@ describe('a cluster whose tasks fail it', function () {
     expect(await task.fetch()).to.include({ success: false, attempt: 2 })
     expect(await pids()).to.have.length(2)
     // What a worker's tasks have started ends with it.
-    for (const pid of (await pids()).flat()) while (isRunning(pid)) await turn()
+    for (const pid of (await pids()).flat()) while (isRunning(pid)) await pause()
   })
 
   it('F6: requeues unharmed what ran beside it in the same process', async () => {

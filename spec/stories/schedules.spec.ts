@@ -1,8 +1,7 @@
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { setImmediate as turn } from 'node:timers/promises'
 import { expect } from 'chai'
-import { range } from '../contracts/material.ts'
+import { pause, range } from '../contracts/material.ts'
 import { type Command, processesBelow, Stage } from './stage.ts'
 
 const TASKS = `import { appendFileSync } from 'node:fs'
@@ -50,7 +49,7 @@ describe('schedules', function () {
     for (;;) {
       const lines = await stage.lines('notes')
       if (lines.length >= count) return lines.map((line) => Date.parse(line))
-      await turn()
+      await pause()
     }
   }
 
@@ -94,7 +93,7 @@ describe('schedules', function () {
     try {
       await add(['note', { name: 'once', repeats: 1 }])
       const claimed = results.prepare('select task_id from scheduled_tasks')
-      while (!claimed.get()) await turn()
+      while (!claimed.get()) await pause()
       const pid = Number(/scheduling at (\d+)/.exec(cluster.log())?.[1])
       expect(processesBelow(cluster.process.pid as number)).to.include(pid)
       process.kill(pid, 'SIGKILL')

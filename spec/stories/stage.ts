@@ -5,8 +5,8 @@ import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setImmediate as turn } from 'node:timers/promises'
 import { sweepRuntimeDirectories } from '../../lib/directory.ts'
+import { pause } from '../contracts/material.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 export const BIN = join(ROOT, 'dist', 'lib', 'cli', 'bin.js')
@@ -128,7 +128,7 @@ export function isAlive(pid: number): boolean {
 
 /** Resolves when none of these processes is there any more. */
 export async function ended(pids: readonly number[]): Promise<void> {
-  while (pids.some(isAlive)) await turn()
+  while (pids.some(isAlive)) await pause()
 }
 
 /** Kills a command with all that it has forked, in one stroke. */
