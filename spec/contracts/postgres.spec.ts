@@ -4,50 +4,24 @@ import { StoreError } from '../../lib/errors.ts'
 import { PostgresDatabase } from '../../lib/postgres.ts'
 import { createStore, type Store } from '../../lib/stores/index.ts'
 import { service } from '../services.ts'
-import { outcomeOf } from './material.ts'
+import { OwnSchema, outcomeOf } from './material.ts'
 import { describeSchedules } from './schedules.contract.ts'
 import { describeStore } from './store.contract.ts'
 
 let url: string
-let made = 0
-
-/** A schema of its own: all tables of ours are made in the first one of the search path. */
-async function makeSchema() {
-  const schema = `spec_${process.pid}_${++made}`
-  const server = new PostgresDatabase({ url, migrations: [] })
-  await server.connect()
-  await server.query(`create schema ${schema}`)
-  return {
-    options: {
-      store: `${url}?options=${encodeURIComponent(`-c search_path=${schema}`)}&application_name=${schema}`,
-    },
-    /** Cuts every connection to it. */
-    async cut() {
-      await server.query(
-        'select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1',
-        [schema],
-      )
-    },
-    async remove() {
-      await server.query(`drop schema ${schema} cascade`)
-      await server.close()
-    },
-  }
-}
-
 describe('PostgreSQL', () => {
   before(async function () {
     url = await service.call(this, 'postgres')
   })
 
-  describeStore('PostgreSQL', makeSchema)
-  describeSchedules('PostgreSQL', makeSchema)
+  describeStore('PostgreSQL', () => OwnSchema.make(url))
+  describeSchedules('PostgreSQL', () => OwnSchema.make(url))
 
   describe('a PostgreSQL store', () => {
-    let place: Awaited<ReturnType<typeof makeSchema>>
+    let place: OwnSchema
 
     beforeEach(async () => {
-      place = await makeSchema()
+      place = await OwnSchema.make(url)
     })
     afterEach(() => place.remove())
 

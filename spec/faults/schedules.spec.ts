@@ -1,11 +1,9 @@
-import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { expect } from 'chai'
 import { Client, schedule } from 'qcluster'
 import { createBroker } from '../../lib/brokers/index.ts'
-import { PostgresDatabase } from '../../lib/postgres.ts'
-import { pause, range } from '../contracts/material.ts'
+import { OwnSchema, pause, range } from '../contracts/material.ts'
 import { service } from '../services.ts'
 import { type Command, Stage } from '../stories/stage.ts'
 
@@ -20,17 +18,15 @@ describe('schedules on machines whose clocks differ, over RabbitMQ and PostgreSQ
   let urls: { broker: string; store: string }
   let name: string
   let client: Client
-  let server: PostgresDatabase
+  let schema: OwnSchema
 
   before(async function () {
     urls = { broker: await service.call(this, 'rabbitmq'), store: await service.call(this, 'postgres') }
   })
   beforeEach(async () => {
-    name = `spec_${randomUUID().replaceAll('-', '')}`
-    server = new PostgresDatabase({ url: urls.store, migrations: [] })
-    await server.connect()
-    await server.query(`create schema ${name}`)
-    const store = `${urls.store}?options=${encodeURIComponent(`-c search_path=${name}`)}`
+    schema = await OwnSchema.make(urls.store)
+    name = schema.name
+    const { store } = schema.options
     stage.environment = {
       ...process.env,
       QCLUSTER_NAME: name,
@@ -41,8 +37,7 @@ describe('schedules on machines whose clocks differ, over RabbitMQ and PostgreSQ
   })
   afterEach(async () => {
     await client.close()
-    await server.query(`drop schema ${name} cascade`)
-    await server.close()
+    await schema.remove()
     const broker = await createBroker({ broker: urls.broker })
     await broker.connect()
     await broker.deleteQueue(name)

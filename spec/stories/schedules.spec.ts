@@ -86,7 +86,7 @@ describe('schedules', function () {
   it('lose no slot whose scheduler is killed between its claim and the broker', async () => {
     const [cluster] = await start(1)
     if (!cluster) throw new Error('There is no cluster.')
-    const queue = new DatabaseSync(join(stage.dataDir, 'queue.db'))
+    const queue = new DatabaseSync(join(stage.dataDir, 'queue.db'), { timeout: 10_000 })
     const results = new DatabaseSync(join(stage.dataDir, 'results.db'))
     // Nothing can be handed to the broker while somebody else writes there.
     queue.exec('begin immediate')
