@@ -259,7 +259,7 @@ export type SentinelReport =
       readonly counters: Readonly<Record<string, number>>
     }
   | ForkReport
-  /** The sentinel's process ends after this. `interrupted` names the runs that did not finish. */
+  /** The sentinel's process ends after this. `interrupted` counts the runs that did not finish. */
   | {
       readonly type: 'sentinel.stopped'
       readonly interrupted: number

@@ -1,9 +1,7 @@
-/** What the contracts work with: packages, outcomes, other processes, and ways to wait for something without sleeping. */
+/** What the contracts work with: packages, outcomes, other processes, and ways to wait for something that happens. */
 import { type ChildProcess, fork } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Pool } from 'pg'
 import type { Delivery, Package } from '../../lib/brokers/index.ts'
 import { sweepRuntimeDirectories } from '../../lib/directory.ts'
 import type { Outcome } from '../../lib/stores/index.ts'
@@ -64,38 +62,6 @@ export const pause = (): Promise<void> => delay(10)
 /** Asks until the answer is the one, for what a server counts a little later than it happens. */
 export async function eventually<T>(ask: () => Promise<T>, expected: T): Promise<void> {
   while ((await ask()) !== expected) await pause()
-}
-
-/** A schema of its own in a PostgreSQL: all tables of ours are made in the first one of the search path. */
-export class OwnSchema {
-  readonly name: string
-  /** Of a store in it, whose connections bear its name. */
-  readonly options: { readonly store: string }
-  readonly #pool: Pool
-
-  static async make(url: string): Promise<OwnSchema> {
-    const schema = new OwnSchema(url)
-    await schema.#pool.query(`create schema ${schema.name}`)
-    return schema
-  }
-
-  private constructor(url: string) {
-    this.name = `spec_${randomUUID().replaceAll('-', '')}`
-    const search = encodeURIComponent(`-c search_path=${this.name}`)
-    this.options = { store: `${url}?options=${search}&application_name=${this.name}` }
-    this.#pool = new Pool({ connectionString: url, max: 1 })
-  }
-
-  /** Cuts every connection to it. */
-  async cut(): Promise<void> {
-    const all = 'select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1'
-    await this.#pool.query(all, [this.name])
-  }
-
-  async remove(): Promise<void> {
-    await this.#pool.query(`drop schema ${this.name} cascade`)
-    await this.#pool.end()
-  }
 }
 
 /** Starts another process; the caller ends it. */

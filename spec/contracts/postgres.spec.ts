@@ -4,11 +4,13 @@ import { StoreError } from '../../lib/errors.ts'
 import { PostgresDatabase } from '../../lib/postgres.ts'
 import { createStore, type Store } from '../../lib/stores/index.ts'
 import { service } from '../services.ts'
-import { OwnSchema, outcomeOf } from './material.ts'
+import { outcomeOf } from './material.ts'
 import { describeSchedules } from './schedules.contract.ts'
+import { OwnSchema } from './schema.ts'
 import { describeStore } from './store.contract.ts'
 
 let url: string
+
 describe('PostgreSQL', () => {
   before(async function () {
     url = await service.call(this, 'postgres')

@@ -11,7 +11,7 @@ import { Wire } from './wire.ts'
 
 const TASKS = [join(import.meta.dirname, '..', 'stories', 'fixtures', 'tasks.mjs')]
 
-const KILLS = 3
+const KILLS = 5
 const TASKS_UNDER_FIRE = Number(process.env.FAULTS_TASKS ?? 2_000)
 const SEED = Number(process.env.FAULTS_SEED ?? Math.floor(Math.random() * 1e6))
 

@@ -148,6 +148,9 @@ describe('the cluster machine', () => {
     report({ succeeded: 2 }, 1)
     const { report: after } = actor.getSnapshot().context
     expect(after).to.deep.include({ reincarnations: 4, counters: { succeeded: 7, failed: 1 } })
+    actor.send({ type: 'cluster.stop' })
+    say({ type: 'sentinel.stopped', interrupted: 0, deadline: false, reincarnations: 2 })
+    expect(actor.getSnapshot().context.report).to.deep.include({ ...after, reincarnations: 5 })
   })
 
   it('gives the next sentinel what the dead one was told, and had not answered', async () => {

@@ -259,8 +259,8 @@ describe('the sentinel machine', () => {
     })
   })
 
-  it('bears any number of deaths that tasks explain', async () => {
-    const { last, clock, value } = guard({ running: [aTask] })
+  it('bears any number of deaths that tasks explain, and tells in its last report how many', async () => {
+    const { actor, last, clock, value, reports } = guard({ running: [aTask] })
     await settle()
     for (let n = 0; n < 10; n += 1) {
       await last('worker').exit(null, 'SIGKILL')
@@ -268,6 +268,9 @@ describe('the sentinel machine', () => {
       await settle()
     }
     expect(value()).to.deep.equal(AT_WORK)
+    actor.send({ type: 'sentinel.stop' })
+    for (let n = 0; n < 10 && actor.getSnapshot().status === 'active'; n += 1) await settle()
+    expect(reports.at(-1)).to.include({ type: 'sentinel.stopped', reincarnations: 10 })
   })
 
   it('kills the worker of an overdue run, and calls it timed out', async () => {
