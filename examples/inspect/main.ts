@@ -1,11 +1,13 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createWebSocketInspector } from '@statelyai/inspect'
 import { asyncTask, Cluster, close, configure, type Options } from 'qcluster'
 import type { AnyMachineSnapshot, InspectionEvent } from 'xstate'
 import { brew } from './tasks.ts'
 
-const dataDir = await mkdtemp(join(tmpdir(), 'qcluster-inspect-'))
+const dataDir = mkdtempSync(join(tmpdir(), 'qcluster-inspect-'))
+process.on('exit', () => rmSync(dataDir, { recursive: true, force: true }))
 const tasks = [join(import.meta.dirname, 'tasks.ts')]
 const options: Options = { dataDir, tasks, workers: 1, logLevel: 'silent' }
 
@@ -43,8 +45,13 @@ async function seen(pattern: RegExp): Promise<RegExpExecArray> {
 }
 
 configure(options)
-const cluster = new Cluster({ ...options, inspect: show })
+await using cluster = new Cluster({ ...options, inspect: show })
 await cluster.start()
+
+// Who comes later is shown all that there is, too: here whatever listens at this address, such as the Stately inspector's server.
+const [url] = process.argv.slice(2)
+const inspector = url === undefined ? undefined : createWebSocketInspector({ url })
+if (inspector) cluster.inspect(inspector.inspect)
 
 const task = await asyncTask(brew, ['Assam'])
 const [, pid] = await seen(/^worker (\d+) {"running":"working"}$/m)
@@ -57,4 +64,4 @@ await seen(/^worker-1 "backingOff"\n.*^worker-1 {"alive":"up"}$/ms)
 
 await cluster.stop()
 await close()
-await rm(dataDir, { recursive: true })
+inspector?.stop()
