@@ -18,6 +18,8 @@ export interface StartOptions {
   readonly logLevel: 'warn' | 'info'
   /** Where the log goes; without it the log is read here. */
   readonly logFile?: string
+  /** The URL of a module that each of its processes imports first. */
+  readonly imported?: string
 }
 
 /** A cluster that was started, and what its log has said of it. */
@@ -29,12 +31,12 @@ export class StartedCluster {
   readonly #running = Promise.withResolvers<number>()
   readonly #lines: string[] = []
 
-  constructor({ workers, flags, logLevel, logFile }: StartOptions) {
+  constructor({ workers, flags, logLevel, logFile, imported }: StartOptions) {
     const log = logFile === undefined ? 'pipe' : openSync(logFile, 'w')
     this.#process = spawn(
       process.execPath,
       [QCLUSTER, 'start', '--workers', String(workers), '--tasks', TASKS, ...flags],
-      { env: { ...process.env, LOG_LEVEL: logLevel }, stdio: ['ignore', 'inherit', log] },
+      { env: environmentOf(logLevel, imported), stdio: ['ignore', 'inherit', log] },
     )
     this.#exited = once(this.#process, 'exit')
     if (typeof log === 'number') closeSync(log)
@@ -80,4 +82,9 @@ export class StartedCluster {
   #endedEarly(): Error {
     return new Error(`The cluster ended before it was running. Its log:\n${this.#lines.join('\n')}`)
   }
+}
+
+function environmentOf(level: string, imported: string | undefined): NodeJS.ProcessEnv {
+  const options = imported === undefined ? {} : { NODE_OPTIONS: `--import ${imported}` }
+  return { ...process.env, LOG_LEVEL: level, ...options }
 }

@@ -54,6 +54,15 @@ async function lookAtIdle({ pid, workers }: StartedCluster): Promise<Omit<Life, 
   return { processes: all.length, memory: Math.max(...workers.map(residentMebibytes)), cpu }
 }
 
+/** What a process and all below it have used of processors, and have of memory. */
+export function usageOf(pid: number): { readonly seconds: number; readonly mebibytes: number } {
+  const all = [pid, ...processesBelow(pid)]
+  return {
+    seconds: ticksOf(all) / TICKS,
+    mebibytes: all.reduce((sum, one) => sum + residentMebibytes(one), 0),
+  }
+}
+
 /** Mebibytes of memory that a process has. */
 export function residentMebibytes(pid: number): number {
   const kibibytes = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asyncTask, type Client } from 'qcluster'
 import { StartedCluster } from './cluster.ts'
 import type { readSaved } from './files.ts'
+import { usageOf } from './life.ts'
 import { endLater } from './resources.ts'
 import { noop } from './tasks.ts'
 
@@ -17,6 +18,7 @@ export interface Progress {
 export interface ThroughputDeployment {
   readonly flags: readonly string[]
   readonly logFile: string
+  readonly imported?: string
   readonly makeClient: () => Client
   readonly watch: () => Promise<Progress>
 }
@@ -27,6 +29,10 @@ export interface Throughput {
   readonly enqueued: number
   /** From the start of the first one to the acknowledgement of the last. */
   readonly done: number
+  /** What all processes of the cluster have used by then, their starts included: microseconds of a processor for each task. */
+  readonly cpu: number
+  /** What they have all together at the end, in mebibytes; what processes share is counted for each. */
+  readonly memory: number
 }
 
 export const TASKS = 100_000
@@ -37,7 +43,7 @@ const PAYLOAD = 'x'.repeat(60)
 const LOOK = 20
 
 export async function measureThroughput(
-  { flags, logFile, makeClient, watch }: ThroughputDeployment,
+  { flags, logFile, imported, makeClient, watch }: ThroughputDeployment,
   logLevel: 'warn' | 'info',
 ): Promise<Throughput> {
   const enqueued = await fill(makeClient())
@@ -45,15 +51,18 @@ export async function measureThroughput(
   const close = endLater(() => progress.close())
   // Nothing is pruned while it is counted, however slow the machine is.
   const kept = [...flags, '--save-for', '3600']
-  const cluster = new StartedCluster({ workers: 2, flags: kept, logLevel, logFile })
+  const from = imported === undefined ? {} : { imported }
+  const cluster = new StartedCluster({ workers: 2, flags: kept, logLevel, logFile, ...from })
   while (!(await progress.isAcknowledged())) await sleep(LOOK)
   const ended = Date.now()
   const { count, first } = progress.saved()
+  const used = usageOf(cluster.pid)
   await cluster.stop()
   if (!(await progress.isAcknowledged())) throw new Error('Some tasks were not acknowledged.')
   await close()
   if (count !== TASKS) throw new Error(`Expected ${TASKS} saved successes, got ${count}.`)
-  return { enqueued, done: (TASKS / (ended - first)) * 1_000 }
+  const cpu = (used.seconds / TASKS) * 1e6
+  return { enqueued, done: (TASKS / (ended - first)) * 1_000, cpu, memory: used.mebibytes }
 }
 
 /** Does something for every task: a thousand callers at a time, each of which calls again when it is answered. */
