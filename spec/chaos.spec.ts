@@ -1,4 +1,8 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect } from 'chai'
+import { doublesIn } from './chaos/ledger.ts'
 import { allBlows, shuffled } from './chaos/pairs.ts'
 import { sweep, tableOf } from './chaos/sweep.ts'
 
@@ -24,8 +28,23 @@ describe('a cluster that is hit in any state of any of its machines', function (
     expect(allBlows()).to.have.length(3 * states.size)
   })
 
+  it('tells a run that was cut off from one that had ended and one that was still at it', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'qx-'))
+    const ledger = join(folder, 'ledger')
+    const runs = { once: 'be', cut: 'bbe', late: 'bebe', both: 'bbee' }
+    const lines = Object.entries(runs).flatMap(([name, steps]) =>
+      [...steps].map((step) => `${name} ${step === 'b' ? 'begins' : 'ends'}\n`),
+    )
+    try {
+      await writeFile(ledger, lines)
+      expect(doublesIn(ledger)).to.deep.equal({ interrupted: 1, unsettled: 1, beside: 1 })
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  })
+
   it('loses nothing, and leaves nothing behind', async () => {
-    const trials = await sweep(shuffled(allBlows(), SEED), { minutes: 0.5, pause: 500 })
+    const trials = await sweep(shuffled(allBlows(), SEED), { minutes: 0.3, pause: 500 })
     const bad = trials.filter(({ faults }) => faults.length > 0)
     expect(bad, `${tableOf(bad)}\n${bad.map(({ log }) => log).join('\n')}`).to.deep.equal([])
     expect(trials.filter(({ reached }) => reached)).not.to.be.empty

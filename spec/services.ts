@@ -11,6 +11,11 @@ type Holder = ChildProcessByStdio<Writable, Readable, null>
 /** A server may have to be installed first. Call this in a `before` hook. */
 export async function service(this: Mocha.Context, name: Name): Promise<string> {
   this.timeout(300_000)
+  return serviceAt(name)
+}
+
+/** The same outside mocha; {@link endServices} ends what was started. */
+export function serviceAt(name: Name): Promise<string> {
   urls[name] ??= start(name)
   return urls[name]
 }
@@ -26,6 +31,10 @@ async function start(name: Name): Promise<string> {
   throw new Error(`These specs need ${name}; why it cannot be had is said above.`)
 }
 
+export async function endServices(): Promise<void> {
+  await Promise.all(holders.map(end))
+}
+
 async function end(holder: Holder): Promise<void> {
   if (holder.exitCode !== null) return
   const exit = once(holder, 'exit')
@@ -36,6 +45,6 @@ async function end(holder: Holder): Promise<void> {
 export const mochaHooks = {
   async afterAll(this: Mocha.Context): Promise<void> {
     this.timeout(30_000)
-    await Promise.all(holders.map(end))
+    await endServices()
   },
 }

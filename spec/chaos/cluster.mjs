@@ -1,5 +1,4 @@
-/** A cluster that does what it is told on its standard input, a line an order. */
-import { createInterface } from 'node:readline'
+/** A cluster that does what its parent tells it. */
 import { Cluster } from 'qcluster'
 
 const cluster = new Cluster({ ...JSON.parse(process.argv[2]), handleSignals: true })
@@ -8,16 +7,28 @@ const orders = {
   resume: () => cluster.resume(),
   scale: () => cluster.scale(3),
   reload: () => cluster.reload(),
-  slay: () => process.kill(cluster.sentinel.pid, 'SIGKILL'),
+  slaySentinel: () => process.kill(cluster.stat.sentinel, 'SIGKILL'),
+  slayPusher: () => process.kill(cluster.stat.pusher, 'SIGKILL'),
+  slayWorker: () => process.kill(cluster.stat.workers[0], 'SIGKILL'),
   stop: () => cluster.stop(),
   abort: () => cluster.abort(),
   kill: () => cluster.kill(),
+  /** The roles of the processes that are there and at work. */
+  muster: () => process.send(cluster.stat.processes.filter(isAtWork).map(({ role }) => role)),
 }
 
-createInterface(process.stdin)
+function isAtWork({ pid, state }) {
+  try {
+    return pid !== null && state.startsWith('running') && process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+process
   // Whether it can be done just now is not for whoever gives the orders to know.
-  .on('line', (order) => void Promise.try(orders[order]).catch(() => {}))
-  .on('close', () => cluster.kill())
+  .on('message', (order) => void Promise.try(orders[order]).catch(() => {}))
+  .on('disconnect', () => cluster.kill())
 await cluster.start().catch((error) => console.error(error))
 await cluster.ended()
 process.exit(cluster.exitCode)

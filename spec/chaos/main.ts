@@ -1,27 +1,37 @@
-/** `npm run chaos -- --seed N --minutes M [--broker amqp://…] [--only pusher.running]`: exits with 1 when something was lost or left. */
+/** `npm run chaos -- --seed N --minutes M [--broker …] [--only STATE] [--fault SIGNAL]`: exits with 1 when something was lost or left. */
 import { parseArgs } from 'node:util'
-import { allBlows, shuffled } from './pairs.ts'
-import { sweep, tableOf, wordsOf } from './sweep.ts'
+import { endServices, serviceAt } from '../services.ts'
+import { allBlows, FAULTS, shuffled } from './pairs.ts'
+import { summaryOf, sweep, tableOf, wordsOf } from './sweep.ts'
 
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
     minutes: { type: 'string', default: '30' },
-    broker: { type: 'string' },
+    /** `sqlite`, `rabbitmq`, or the address of a RabbitMQ. */
+    broker: { type: 'string', default: 'sqlite' },
+    /** The beginning of a state's id. */
     only: { type: 'string', default: '' },
+    fault: { type: 'string', multiple: true, default: [...FAULTS] },
   },
 })
-const blows = shuffled(allBlows(), Number(values.seed)).filter(({ state }) => state.startsWith(values.only))
+const seed = Number(values.seed)
+const blows = shuffled(allBlows(), seed)
+  .filter(({ state }) => state.startsWith(values.only))
+  .filter(({ fault }) => values.fault.includes(fault))
 const trials = await sweep(blows, {
-  ...{ minutes: Number(values.minutes), broker: values.broker, pause: 5_000 },
+  ...{ minutes: Number(values.minutes), broker: await addressOf(values.broker), pause: 5_000 },
   onTrial: (trial) => {
-    console.error(`${trial.blow.state} ${trial.blow.fault}: ${wordsOf(trial)}`)
+    const { state, fault } = trial.blow
+    console.error(`${new Date().toISOString()} ${state} ${fault}: ${wordsOf(trial)}`)
     if (trial.faults.length > 0) console.error(trial.log)
   },
 })
-console.log(tableOf(trials))
-const struck = trials.filter(({ reached }) => reached).length
-console.log(
-  `${blows.length} blows, ${trials.length} tried, ${struck} struck in their state, seed ${values.seed}.`,
-)
+console.log(`${tableOf(trials)}\n\n${summaryOf(blows, trials)} Broker ${values.broker}, seed ${seed}.`)
 if (trials.some(({ faults }) => faults.length > 0)) process.exitCode = 1
+await endServices()
+
+async function addressOf(broker: string): Promise<string | undefined> {
+  if (broker === 'sqlite') return undefined
+  return broker === 'rabbitmq' ? serviceAt('rabbitmq') : broker
+}

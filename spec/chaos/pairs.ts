@@ -29,25 +29,61 @@ const MACHINES: readonly AnyStateMachine[] = [
 export function allBlows(): Blow[] {
   return MACHINES.flatMap((machine) =>
     getStateNodes(machine.root as AnyStateNode)
-      .filter(({ type, id }) => type === 'atomic' && id !== 'cluster.idle')
+      .filter(canLast)
       .flatMap(({ id: state }) => FAULTS.map((fault) => ({ role: machine.id, state, fault }))),
   )
 }
 
-/** What leads there, beside the start: orders to the cluster, the most particular first. */
-const WAYS: readonly (readonly [RegExp, readonly string[]])[] = [
-  [/urgency\.aborting|urgency\.killing/, ['long', 'stop', 'abort']],
-  [/exterminating/, ['long', 'stop', 'kill', 'kill']],
-  [/outliving/, ['slay', 'stop']],
-  [/reviving/, ['slay']],
-  [/\.stopping/, ['stop']],
-  [/\.paused/, ['pause']],
-  [/scaling/, ['scale']],
-  [/replacing/, ['reload']],
+/** Not a final one, none that is left at once whatever the case, and none of before the start. */
+function canLast({ type, id, always = [] }: AnyStateNode): boolean {
+  return type === 'atomic' && id !== 'cluster.idle' && always.every(({ guard }) => guard !== undefined)
+}
+
+export type Order = keyof typeof ORDERS
+
+/** What an order needs to be under way before the next one is given, in milliseconds. */
+export const ORDERS = {
+  /** Tasks that take seconds. */
+  long: 150,
+  ...{ pause: 150, scale: 150, reload: 150, stop: 150, abort: 150, kill: 150 },
+  ...{ slaySentinel: 0, slayPusher: 0, slayWorker: 0 },
+} as const
+
+/** What leads to a state, beside the start and the load. */
+export interface Way {
+  /** Orders to the cluster, given one by one. */
+  readonly orders?: readonly Order[]
+  /** The state on whose entry the role's process loses its files and its connections, until it reconnects. */
+  readonly outage?: string
+  /** What the machine hears as soon as it enters a state. */
+  readonly nudge?: { readonly state: string; readonly type: string }
+}
+
+/** The most particular first. */
+const WAYS: readonly (readonly [RegExp, Way])[] = [
+  [/urgency\.aborting|urgency\.killing/, { orders: ['long', 'stop', 'abort'] }],
+  [/exterminating/, { orders: ['long', 'stop', 'kill', 'kill'] }],
+  [/outliving/, { orders: ['slaySentinel', 'stop'] }],
+  [/reviving/, { orders: ['slaySentinel'] }],
+  // A worker that dies last leaves the monitor something to save.
+  [
+    /monitor\.stopping\.(re)?connecting/,
+    { orders: ['long', 'stop', 'slayWorker'], outage: 'monitor.stopping.connected' },
+  ],
+  [/joiningPaused/, { orders: ['pause', 'slayPusher'] }],
+  [/(pusher|monitor)\.running\.(re)?connecting/, { outage: '$1.running.connected' }],
+  [/scheduler\.running\.reconnecting/, { outage: 'scheduler.running.waiting' }],
+  [/outdated/, { nudge: { state: 'scheduler.running.looking', type: 'timetable.changed' } }],
+  [/scheduler\.stopping/, { nudge: { state: 'scheduler.running.looking', type: 'scheduler.stop' } }],
+  [/\.stopping/, { orders: ['stop'] }],
+  [/\.paused/, { orders: ['pause'] }],
+  [/scaling/, { orders: ['scale'] }],
+  [/replacing/, { orders: ['reload'] }],
 ]
 
-export function wayTo({ state }: Blow): readonly string[] {
-  return WAYS.find(([pattern]) => pattern.test(state))?.[1] ?? []
+export function wayTo({ role, state }: Blow): Way {
+  const way = WAYS.find(([pattern]) => pattern.test(state))?.[1] ?? {}
+  return way.outage === undefined ? way : { ...way, outage: way.outage.replace('$1', role) }
 }
 
 /** The blows in an order that the seed decides. */
