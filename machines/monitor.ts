@@ -1,18 +1,21 @@
 import { assign, emit, fromCallback, fromPromise, raise, sendTo, setup, spawnChild } from 'xstate'
-import type {
-  CancellationsMade,
-  MonitorOrder,
-  MonitorReport,
-  OrphanedReport,
-  PeerListening,
-  ReadyReport,
-  Testament,
+import {
+  type CancellationsMade,
+  type MonitorOrder,
+  type MonitorReport,
+  type OrphanedReport,
+  type PeerListening,
+  type ReadyReport,
+  type Testament,
+  toReportedError,
 } from './protocol.ts'
 import { reconnectDelay, STEADY } from './pusher.ts'
 
 export interface MonitorContext {
   /** How often the store was lost or could not be opened since it last lasted. */
   readonly attempts: number
+  /** True when it was told not to wait for the store any more. */
+  readonly aborted: boolean
   readonly socket: string
 }
 
@@ -25,7 +28,7 @@ export type OutcomesOrder =
   | { readonly type: 'outcomes.save' }
   /** Answer `outcomes.finished` when all is saved and settled. */
   | { readonly type: 'outcomes.finish' }
-  /** Requeue what cannot be saved now. */
+  /** Requeue what is not being saved now, and while the store is away whatever comes. */
   | { readonly type: 'outcomes.abandon' }
   /** Report `outcomes.deserted` as soon as no worker is connected. */
   | { readonly type: 'outcomes.awaitDesertion' }
@@ -68,6 +71,11 @@ const monitorSetup = setup({
     awaitGrace: raise({ type: 'grace.over' }, { delay: 'GRACE' }),
     countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
     forgetAttempts: assign({ attempts: () => 0 }),
+    noteAborted: assign({ aborted: () => true }),
+  },
+  guards: {
+    wasAway: ({ context }) => context.attempts > 0,
+    isAborted: ({ context }) => context.aborted,
   },
   delays: {
     RECONNECT: ({ context }) => reconnectDelay(context.attempts),
@@ -77,34 +85,56 @@ const monitorSetup = setup({
   },
 })
 
+/** The log's words for a store that is away. */
+const announceLoss = {
+  type: 'announce' as const,
+  params: ({ event }: { event: { type: string; reason?: string; error?: unknown } }) => ({
+    event: 'store.lost',
+    reason: event.reason ?? toReportedError(event.error).message,
+  }),
+}
+
+/** What ends the running; a stop finds the store as it is. */
+const stopsWhile = (state: 'connecting' | 'connected' | 'reconnecting') => ({
+  'monitor.stop': `#monitor.stopping.${state}` as const,
+  'outcomes.deserted': `#monitor.stopping.${state}` as const,
+})
+
 /** The store's part, the same while running and while stopping. */
 const storeStates = {
+  connecting: monitorSetup.createStateConfig({
+    description: 'Opening the store',
+    invoke: {
+      src: 'connectStore',
+      onDone: [
+        {
+          guard: 'wasAway',
+          target: 'connected',
+          actions: { type: 'announce', params: { event: 'store.connected' } },
+        },
+        { target: 'connected' },
+      ],
+      onError: [
+        { guard: 'wasAway', target: 'reconnecting' },
+        { target: 'reconnecting', actions: announceLoss },
+      ],
+    },
+  }),
   connected: monitorSetup.createStateConfig({
     description: 'Saving',
     entry: 'save',
     after: { STEADY: { actions: 'forgetAttempts' } },
     on: {
-      'store.lost': {
-        target: 'reconnecting',
-        actions: { type: 'announce', params: ({ event }) => ({ event: 'store.lost', reason: event.reason }) },
-      },
+      'store.lost': [
+        { guard: 'isAborted', target: 'reconnecting', actions: [announceLoss, 'abandon'] },
+        { target: 'reconnecting', actions: announceLoss },
+      ],
     },
   }),
   reconnecting: monitorSetup.createStateConfig({
     description: 'The store is away; outcomes wait, nothing is settled',
     entry: 'countAttempt',
     after: { RECONNECT: 'connecting' },
-  }),
-  connecting: monitorSetup.createStateConfig({
-    description: 'Opening the store again',
-    invoke: {
-      src: 'connectStore',
-      onDone: {
-        target: 'connected',
-        actions: { type: 'announce', params: { event: 'store.connected' } },
-      },
-      onError: 'reconnecting',
-    },
   }),
 }
 
@@ -116,7 +146,7 @@ export const monitorMachine = monitorSetup.createMachine({
   id: 'monitor',
   description: 'Saves outcomes and decides the fate of each delivery',
   options: { maxIterations: 1000 },
-  context: () => ({ attempts: 0, socket: '' }),
+  context: () => ({ attempts: 0, aborted: false, socket: '' }),
   initial: 'starting',
   on: {
     'worker.drained': { actions: 'passReport' },
@@ -124,22 +154,14 @@ export const monitorMachine = monitorSetup.createMachine({
   },
   states: {
     starting: {
-      description: 'Its socket and the store open',
+      description: 'Opening the data socket; the store may be away',
       tags: 'starting',
-      on: { 'monitor.stop': 'stopped', 'monitor.abort': 'stopped', 'process.orphaned': 'stopped' },
-      initial: 'connecting',
-      states: {
-        connecting: {
-          description: 'Opening the store',
-          invoke: { src: 'connectStore', onDone: 'listening' },
-        },
-        listening: {
-          description: 'Opening the data socket',
-          entry: spawnChild('outcomes', { id: 'outcomes' }),
-          on: {
-            'outcomes.listening': { target: '#monitor.running', actions: 'noteSocket' },
-          },
-        },
+      entry: spawnChild('outcomes', { id: 'outcomes' }),
+      on: {
+        'outcomes.listening': { target: 'running', actions: 'noteSocket' },
+        'monitor.stop': 'stopped',
+        'monitor.abort': 'stopped',
+        'process.orphaned': 'stopped',
       },
     },
     running: {
@@ -150,15 +172,20 @@ export const monitorMachine = monitorSetup.createMachine({
         'peer.listening': { actions: 'passOrder' },
         'worker.buried': { actions: 'passOrder' },
         'cancellations.made': { actions: 'passOrder' },
-        'monitor.stop': 'stopping',
-        'monitor.abort': { actions: 'abandon' },
+        'monitor.abort': { actions: ['noteAborted', 'abandon'] },
         // Without a sentinel it outlives the workers, then stops by itself.
         'process.orphaned': { actions: ['awaitDesertion', 'awaitGrace'] },
         'grace.over': { actions: 'desert' },
-        'outcomes.deserted': 'stopping',
       },
-      initial: 'connected',
-      states: storeStates,
+      initial: 'connecting',
+      states: {
+        connecting: { ...storeStates.connecting, on: stopsWhile('connecting') },
+        connected: {
+          ...storeStates.connected,
+          on: { ...storeStates.connected.on, ...stopsWhile('connected') },
+        },
+        reconnecting: { ...storeStates.reconnecting, on: stopsWhile('reconnecting') },
+      },
     },
     stopping: {
       description: 'Saving what is left and seeing it settled',
@@ -168,7 +195,7 @@ export const monitorMachine = monitorSetup.createMachine({
         'peer.listening': { actions: 'passOrder' },
         'worker.buried': { actions: 'passOrder' },
         'cancellations.made': { actions: 'passOrder' },
-        'monitor.abort': { actions: 'abandon' },
+        'monitor.abort': { actions: ['noteAborted', 'abandon'] },
         'process.orphaned': { actions: 'awaitGrace' },
         'grace.over': { actions: 'desert' },
         'outcomes.finished': 'stopped',

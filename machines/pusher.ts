@@ -1,5 +1,11 @@
 import { assign, cancel, emit, fromCallback, fromPromise, raise, sendTo, setup, spawnChild } from 'xstate'
-import type { OrphanedReport, PusherOrder, PusherReport, ReadyReport } from './protocol.ts'
+import {
+  type OrphanedReport,
+  type PusherOrder,
+  type PusherReport,
+  type ReadyReport,
+  toReportedError,
+} from './protocol.ts'
 
 export interface PusherContext {
   /** How often the broker was lost or could not be reached since it last lasted. */
@@ -56,17 +62,17 @@ export function reconnectDelay(attempts: number): number {
 /** What the end of the joining brings. */
 const OPENED = [{ type: 'announce' as const, params: { event: 'pusher.ready' } }, 'reportOpened' as const]
 
+/** The log's words for a broker that is away. */
+const announceLoss = {
+  type: 'announce' as const,
+  params: ({ event }: { event: { type: string; reason?: string; error?: unknown } }) => ({
+    event: 'broker.lost',
+    reason: event.reason ?? toReportedError(event.error).message,
+  }),
+}
+
 /** What the loss of the broker brings, wherever it is heard. */
-const LOST = [
-  'voidReceipts' as const,
-  {
-    type: 'announce' as const,
-    params: ({ event }: { event: { type: string } }) => ({
-      event: 'broker.lost',
-      reason: (event as DeliveriesReport).reason,
-    }),
-  },
-]
+const LOST = ['voidReceipts' as const, announceLoss]
 
 /**
  * Takes deliveries from the broker, pushes them to workers, settles them.
@@ -187,7 +193,10 @@ export const pusherMachine = setup({
               },
               { target: 'connected' },
             ],
-            onError: 'reconnecting',
+            onError: [
+              { guard: 'wasAway', target: 'reconnecting' },
+              { target: 'reconnecting', actions: announceLoss },
+            ],
           },
           on: { 'pusher.pause': 'paused' },
         },

@@ -1,4 +1,4 @@
-import { assign, emit, fromCallback, sendTo, setup, spawnChild } from 'xstate'
+import { assign, emit, enqueueActions, fromCallback, sendTo, setup, spawnChild } from 'xstate'
 import type { OrphanedReport, ReadyReport, SchedulerOrder } from './protocol.ts'
 import { reconnectDelay } from './pusher.ts'
 
@@ -7,7 +7,11 @@ export interface SchedulerContext {
   readonly wait: number
   /** How often in a row broker or store could not be used. */
   readonly attempts: number
+  /** Which of them was lost and is not known to be back. */
+  readonly lost: Service | null
 }
+
+type Service = 'broker' | 'store'
 
 /** Orders to the timetable, which knows the schedules and turns those that are due into tasks. */
 export type TimetableOrder =
@@ -18,7 +22,7 @@ export type TimetableReport =
   /** `wait`: milliseconds until it should look again. */
   | { readonly type: 'timetable.looked'; readonly wait: number }
   /** The store or the broker could not be used; what was not done is still to do. */
-  | { readonly type: 'timetable.failed'; readonly service: 'broker' | 'store'; readonly reason: string }
+  | { readonly type: 'timetable.failed'; readonly service: Service; readonly reason: string }
   /** Somebody has changed a schedule. */
   | { readonly type: 'timetable.changed' }
 
@@ -33,20 +37,26 @@ const FINISHING = {
   'process.orphaned': '#scheduler.stopping',
 } as const
 
-/** What a failed look brings. */
-const FAILED = {
-  target: '#scheduler.running.reconnecting',
-  actions: [
-    'countAttempt' as const,
-    {
-      type: 'announce' as const,
-      params: ({ event }: { event: { service: 'broker' | 'store'; reason: string } }) => ({
-        event: `${event.service}.lost`,
-        reason: event.reason,
-      }),
-    },
-  ],
-}
+/** What a failed look brings; what is lost is said once. */
+const FAILED = [
+  { guard: 'wasLost' as const, target: '#scheduler.running.reconnecting', actions: 'countAttempt' as const },
+  {
+    target: '#scheduler.running.reconnecting',
+    actions: [
+      ...(['countAttempt', 'noteLost'] as const),
+      {
+        type: 'announce' as const,
+        params: ({ event }: { event: { service: Service; reason: string } }) => ({
+          event: `${event.service}.lost`,
+          reason: event.reason,
+        }),
+      },
+    ],
+  },
+]
+
+/** What a look brings that has not failed, beside what follows from it. */
+const LOOKED = ['tellBack' as const, 'forgetAttempts' as const]
 
 /** Turns due schedules into tasks. Provide `timetable` and the action `announce`. */
 export const schedulerMachine = setup({
@@ -65,8 +75,16 @@ export const schedulerMachine = setup({
     reportReady: emit({ type: 'process.ready' } as const),
     look: sendTo('timetable', { type: 'timetable.look' } satisfies TimetableOrder),
     noteWait: assign({ wait: ({ event }) => (event as { wait: number }).wait }),
+    noteLost: assign({ lost: ({ event }) => (event as { service: Service }).service }),
+    tellBack: enqueueActions(({ context: { lost }, enqueue }) => {
+      // Its type is complete only when all actions are set up.
+      if (lost) enqueue({ type: 'announce', params: { event: `${lost}.connected` } } as never)
+    }),
     countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
-    forgetAttempts: assign({ attempts: () => 0 }),
+    forgetAttempts: assign({ attempts: () => 0, lost: () => null }),
+  },
+  guards: {
+    wasLost: ({ context, event }) => context.lost === (event as { service: Service }).service,
   },
   delays: {
     WAIT: ({ context }) => context.wait,
@@ -76,7 +94,7 @@ export const schedulerMachine = setup({
   id: 'scheduler',
   description: 'Turns due schedules into tasks',
   options: { maxIterations: 1000 },
-  context: () => ({ wait: 0, attempts: 0 }),
+  context: () => ({ wait: 0, attempts: 0, lost: null }),
   initial: 'starting',
   states: {
     starting: {
@@ -95,7 +113,7 @@ export const schedulerMachine = setup({
           entry: 'look',
           on: {
             ...FINISHING,
-            'timetable.looked': { target: 'waiting', actions: ['noteWait', 'forgetAttempts'] },
+            'timetable.looked': { target: 'waiting', actions: ['noteWait', ...LOOKED] },
             'timetable.failed': FAILED,
             'timetable.changed': 'outdated',
           },
@@ -104,7 +122,7 @@ export const schedulerMachine = setup({
           description: 'The same, and something has changed since it looked',
           on: {
             ...FINISHING,
-            'timetable.looked': { target: 'looking', actions: 'forgetAttempts' },
+            'timetable.looked': { target: 'looking', actions: LOOKED },
             'timetable.failed': FAILED,
           },
         },

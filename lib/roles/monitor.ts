@@ -19,6 +19,7 @@ const HEED = 10_000
 export function monitor(role: RoleContext) {
   const { settings, record } = role
   const signer = new Signer(settings.secretKey)
+  let creating: Promise<Store> | undefined
   let store: Store | undefined
   let report: (event: OutcomesReport) => void = () => {}
 
@@ -63,10 +64,10 @@ export function monitor(role: RoleContext) {
     },
     actors: {
       connectStore: fromPromise<void>(async () => {
-        const retention = retentionOf(settings)
-        const opened = store ?? (await createStore({ ...storeOptionsOf(settings), retention }))
-        store = opened
-        await opened.connect()
+        // A stop may ask for it again while it is being opened.
+        creating ??= createStore({ ...storeOptionsOf(settings), retention: retentionOf(settings) })
+        store = await creating
+        await store.connect()
       }),
       outcomes: fromCallback<OutcomesOrder>(({ sendBack, receive }) => {
         report = sendBack

@@ -86,9 +86,9 @@ export class Outcomes {
   #cancelled = new Cancelled()
   /** True while the store is asked what is cancelled; `again` where somebody wanted that meanwhile. */
   #heeding: boolean | 'again' = false
-  #connected = false
+  /** What the machine said last of the store, or what was found of it since. */
+  #store: 'there' | 'awaited' | 'givenUp' = 'awaited'
   #finishing = false
-  #abandoned = false
   #awaitingDesertion = false
 
   constructor(options: OutcomesOptions) {
@@ -194,7 +194,7 @@ export class Outcomes {
 
   /** The store is there. */
   save(): void {
-    this.#connected = true
+    this.#store = 'there'
     this.#pump()
     this.#answer()
     this.heed()
@@ -202,7 +202,7 @@ export class Outcomes {
 
   /** Looks into the store for what was cancelled, and has it not run. */
   heed(): void {
-    if (this.#heeding || !this.#connected) {
+    if (this.#heeding || this.#store !== 'there') {
       if (this.#heeding) this.#heeding = 'again'
       return
     }
@@ -230,7 +230,8 @@ export class Outcomes {
   }
 
   #pump(): void {
-    if (this.#beingSaved > 0 || !this.#connected || this.#unsaved.length === 0) return
+    if (this.#store === 'givenUp') this.#requeueUnsaved()
+    if (this.#beingSaved > 0 || this.#store !== 'there' || this.#unsaved.length === 0) return
     const batch = this.#unsaved.splice(0, BATCH)
     this.#beingSaved = batch.length
     void this.#saveBatch(batch).then(
@@ -311,12 +312,12 @@ export class Outcomes {
     this.#beingSaved = 0
     this.#unsaved = [...batch, ...this.#unsaved]
     this.#storeLost(error)
-    if (this.#abandoned) this.abandon()
+    this.#pump()
   }
 
   #storeLost(error: Error): void {
-    if (!this.#connected) return
-    this.#connected = false
+    if (this.#store !== 'there') return
+    this.#store = 'awaited'
     this.#options.report({ type: 'store.lost', reason: error.message })
   }
 
@@ -396,7 +397,7 @@ export class Outcomes {
   // ---- redeliveries
 
   #answer(): void {
-    if (this.#looking || !this.#connected || this.#asked.length === 0) return
+    if (this.#looking || this.#store !== 'there' || this.#asked.length === 0) return
     this.#looking = true
     const headers = this.#asked.splice(0)
     void this.#lookUp(headers).then(
@@ -490,7 +491,7 @@ export class Outcomes {
   }
 
   #drained(worker: string): void {
-    this.#mourned.delete(worker)
+    if (!this.#mourned.delete(worker)) return
     this.#pusher?.({ kind: 'drained', worker })
     this.#options.report({ type: 'worker.drained', worker })
     this.#look()
@@ -505,9 +506,12 @@ export class Outcomes {
 
   /** What is not saved by now is requeued: the broker keeps it, and it runs again. */
   abandon(): void {
-    this.#abandoned = true
-    const given = this.#unsaved.splice(0)
-    for (const { ended, worker } of given) {
+    if (this.#store === 'awaited') this.#store = 'givenUp'
+    this.#requeueUnsaved()
+  }
+
+  #requeueUnsaved(): void {
+    for (const { ended, worker } of this.#unsaved.splice(0)) {
       const key = keyOf(ended.header)
       const one: Case = {
         ended: { ...ended, interrupted: true },

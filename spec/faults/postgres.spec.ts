@@ -114,6 +114,24 @@ describe('a cluster whose PostgreSQL fails', function () {
     expect(log[0]).to.include('Query read timeout')
   })
 
+  it('has a monitor that dies meanwhile back, which waits until PostgreSQL is there again', async () => {
+    const pids: number[] = []
+    cluster.on('monitor.ready', ({ pid }) => pids.push(pid as number))
+    await cluster.start()
+    await (await note(0)).result({ wait: 20_000 })
+    wire.hangUp()
+    for (const deaths of [1, 2, 3]) {
+      process.kill(pids.at(-1) as number, 'SIGKILL')
+      await eventually(async () => pids.length > deaths && log.length >= deaths, true)
+    }
+    const task = await note(1)
+    wire.pickUp()
+    expect(await task.fetch({ wait: 60_000, final: true })).to.include({ success: true })
+    expect(log.filter((line) => line.includes('PostgreSQL at 127.0.0.1'))).to.have.length(3)
+    expect(log.at(-1)).to.equal('connected')
+    expect(await runs()).to.deep.equal([0, 1])
+  })
+
   it('wakes whoever waits again after its connections were lost', async () => {
     await cluster.start()
     await (await note(0)).result({ wait: 20_000 })

@@ -13,9 +13,9 @@ const settle = () => new Promise(setImmediate)
 /** A monitor with outcomes that write down their orders, on a store that is there or not. */
 function made({ store = async () => {} } = {}) {
   const clock = new SimulatedClock()
-  const [log, orders, reports]: [string[], OutcomesOrder[], { type: string }[]] = [[], [], []]
+  const [log, reasons]: [string[], string[]] = [[], []]
+  const [orders, reports]: [OutcomesOrder[], { type: string }[]] = [[], []]
   let opened = 0
-  let failure: unknown
   let reportEdge: (event: OutcomesReport) => void = () => {}
   const machine = monitorMachine.provide({
     actors: {
@@ -28,62 +28,74 @@ function made({ store = async () => {} } = {}) {
         return store()
       }),
     },
-    actions: { announce: (_, { event }) => void log.push(event) },
+    actions: {
+      announce: (_, { event, reason }) => {
+        log.push(event)
+        if (reason !== undefined) reasons.push(reason)
+      },
+    },
   })
   const actor = createActor(machine, { clock })
   actor.on('*', (report) => void reports.push(report))
-  actor.subscribe({
-    error: (error) => {
-      failure = error
-    },
-  })
   actor.start()
   const running = async () => {
     await settle()
     reportEdge({ type: 'outcomes.listening', socket: '/m' })
+    await settle()
   }
   return {
-    ...{ actor, clock, log, orders, reports, running },
+    ...{ actor, clock, log, reasons, orders, reports, running },
     send: (...events: readonly MonitorEvent[]) => events.forEach((event) => void actor.send(event)),
     say: (event: OutcomesReport) => reportEdge(event),
     value: () => actor.getSnapshot().value,
     ordered: () => orders.map(({ type }) => type),
     opened: () => opened,
-    failure: () => failure,
   }
 }
 
 describe('the monitor machine', () => {
-  it('opens the store, then its socket, and is ready when both are there', async () => {
-    const { value, say, reports, log, ordered } = made()
-    expect(value()).to.deep.equal({ starting: 'connecting' })
+  it('opens its socket and is ready, whatever the store does, and then opens the store', async () => {
+    const { value, say, reports, log, ordered, opened } = made()
+    expect(value()).to.equal('starting')
     await settle()
-    expect(value()).to.deep.equal({ starting: 'listening' })
-    expect(reports).to.deep.equal([])
+    expect([reports, opened()]).to.deep.equal([[], 0])
     say({ type: 'outcomes.listening', socket: '/m' })
-    expect(value()).to.deep.equal({ running: 'connected' })
+    expect(value()).to.deep.equal({ running: 'connecting' })
     expect(reports).to.deep.equal([{ type: 'process.ready', socket: '/m' }])
+    expect([log, ordered()]).to.deep.equal([['monitor.ready'], []])
+    await settle()
+    expect(value()).to.deep.equal({ running: 'connected' })
     expect(log).to.deep.equal(['monitor.ready'])
     expect(ordered()).to.deep.equal(['outcomes.save'])
   })
 
-  it('fails with the reason when the store cannot be opened at its start', async () => {
-    const reason = new Error('read-only')
-    const { failure, actor } = made({ store: () => Promise.reject(reason) })
+  it('starts while the store is away, says so once, and opens it later', async () => {
+    let isAway = true
+    const { running, value, clock, log, reasons, opened } = made({
+      store: () => (isAway ? Promise.reject(new Error('read-only')) : Promise.resolve()),
+    })
+    await running()
+    for (const delay of [100, 200, 400]) {
+      expect(value()).to.deep.equal({ running: 'reconnecting' })
+      clock.increment(delay)
+      await settle()
+    }
+    expect(opened()).to.equal(4)
+    expect([log, reasons]).to.deep.equal([['monitor.ready', 'store.lost'], ['read-only']])
+    isAway = false
+    clock.increment(800)
     await settle()
-    expect(actor.getSnapshot().status).to.equal('error')
-    expect(failure()).to.equal(reason)
+    expect(value()).to.deep.equal({ running: 'connected' })
+    expect(log.at(-1)).to.equal('store.connected')
   })
 
   for (const type of ['monitor.stop', 'monitor.abort', 'process.orphaned'] as const)
-    for (const connected of [false, true])
-      it(`leaves at ${type} while it starts${connected ? ' and has its store' : ''}`, async () => {
-        const { send, value, log } = made()
-        if (connected) await settle()
-        send({ type })
-        expect(value()).to.equal('stopped')
-        expect(log).to.deep.equal(['monitor.stopped'])
-      })
+    it(`leaves at ${type} while it starts`, () => {
+      const { send, value, log } = made()
+      send({ type })
+      expect(value()).to.equal('stopped')
+      expect(log).to.deep.equal(['monitor.stopped'])
+    })
 
   for (const stopping of [false, true])
     describe(`whose store goes away while it ${stopping ? 'stops' : 'runs'}`, () => {
@@ -129,14 +141,19 @@ describe('the monitor machine', () => {
     })
 
   it('stops when all is saved and settled, in whatever way the store is just then', async () => {
-    for (const wait of [null, 0, 100]) {
+    const ways = [
+      [null, 'connected'],
+      [0, 'reconnecting'],
+      [100, 'connecting'],
+    ] as const
+    for (const [wait, way] of ways) {
       const { running, send, say, clock, value, ordered, log } = made()
       await running()
       if (wait !== null) say({ type: 'store.lost', reason: 'x' })
       clock.increment(wait ?? 0)
       send({ type: 'monitor.stop' })
       expect(ordered()).to.include('outcomes.finish')
-      expect(value()).to.have.property('stopping')
+      expect(value()).to.deep.equal({ stopping: way })
       say({ type: 'outcomes.finished' })
       expect(value()).to.equal('stopped')
       expect(log.at(-1)).to.equal('monitor.stopped')
@@ -153,6 +170,21 @@ describe('the monitor machine', () => {
       say({ type: 'outcomes.finished' })
       expect(value()).to.equal('stopped')
     }
+  })
+
+  it('requeues what it cannot save when it loses the store after it was aborted', async () => {
+    const { running, send, say, ordered } = made()
+    const abandons = () => ordered().filter((type) => type === 'outcomes.abandon').length
+    await running()
+    say({ type: 'store.lost', reason: 'x' })
+    expect(abandons()).to.equal(0)
+    send({ type: 'monitor.abort' })
+    expect(abandons()).to.equal(1)
+    const late = made()
+    await late.running()
+    late.send({ type: 'monitor.abort' })
+    late.say({ type: 'store.lost', reason: 'x' })
+    expect(late.ordered()).to.deep.equal(['outcomes.save', 'outcomes.abandon', 'outcomes.abandon'])
   })
 
   it('outlives the workers when it is orphaned, then stops by itself', async () => {

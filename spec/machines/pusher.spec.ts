@@ -23,7 +23,8 @@ const JOINED: readonly PusherEvent[] = [
 /** A pusher with a dispatcher that writes down its orders, on a broker that is there or not. */
 function made({ broker = async () => {}, closed = async () => {}, consume = () => {} } = {}) {
   const clock = new SimulatedClock()
-  const [log, orders, reports]: [string[], DispatcherOrder[], { type: string }[]] = [[], [], []]
+  const [log, reasons]: [string[], string[]] = [[], []]
+  const [orders, reports]: [DispatcherOrder[], { type: string }[]] = [[], []]
   const calls = { connects: 0, consumers: 0, checks: 0, closes: 0 }
   let reportEdge: (event: DispatcherReport) => void = () => {}
   const machine = pusherMachine.provide({
@@ -51,7 +52,12 @@ function made({ broker = async () => {}, closed = async () => {}, consume = () =
         return closed()
       }),
     },
-    actions: { announce: (_, { event }) => void log.push(event) },
+    actions: {
+      announce: (_, { event, reason }) => {
+        log.push(event)
+        if (reason !== undefined) reasons.push(reason)
+      },
+    },
   })
   const actor = createActor(machine, { clock })
   actor.on('*', (report) => void reports.push(report))
@@ -62,7 +68,7 @@ function made({ broker = async () => {}, closed = async () => {}, consume = () =
     await settle()
   }
   return {
-    ...{ clock, log, orders, reports, calls, actor, send, connect },
+    ...{ clock, log, reasons, orders, reports, calls, actor, send, connect },
     say: (event: DispatcherReport) => reportEdge(event),
     value: () => actor.getSnapshot().value,
     ordered: () => orders.map(({ type }) => type),
@@ -159,6 +165,23 @@ describe('the pusher machine', () => {
       expect(log).to.deep.equal(['pusher.ready', 'broker.lost', 'broker.connected'])
       clock.increment(STEADY)
       expect(actor.getSnapshot().context.attempts).to.equal(0)
+    })
+
+    it('says also of a broker that it never reached that it is lost, once, and when it is there', async () => {
+      let isAway = true
+      const { connect, clock, log, reasons } = made({
+        broker: () => (isAway ? Promise.reject(new Error('refused')) : Promise.resolve()),
+      })
+      await connect()
+      for (const delay of [100, 200]) {
+        clock.increment(delay)
+        await settle()
+      }
+      expect([log, reasons]).to.deep.equal([['pusher.ready', 'broker.lost'], ['refused']])
+      isAway = false
+      clock.increment(400)
+      await settle()
+      expect(log.at(-1)).to.equal('broker.connected')
     })
 
     it('asks its consumer every ten seconds whether it gets what waits, while it consumes', async () => {

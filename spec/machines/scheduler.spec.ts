@@ -83,9 +83,12 @@ describe('the scheduler machine', () => {
       expect(state()).to.deep.equal({ running: 'looking' })
     }
     expect(looks()).to.equal(4)
-    expect(log.at(-1)).to.deep.equal({ event: 'store.lost', reason: 'gone' })
+    expect(log.slice(1)).to.deep.equal([{ event: 'store.lost', reason: 'gone' }])
     looked(0)
-    expect(actor.getSnapshot().context.attempts).to.equal(0)
+    expect(log.slice(2)).to.deep.equal([{ event: 'store.connected' }])
+    expect(actor.getSnapshot().context).to.include({ attempts: 0, lost: null })
+    looked(0)
+    expect(log).to.have.length(3)
   })
 
   for (const type of ['scheduler.stop', 'process.orphaned'] as const) {

@@ -271,6 +271,29 @@ describe('the monitor’s outcomes', () => {
     expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['ack'])
   })
 
+  it('are requeued when nobody waits for the store any more, also those that come later', async () => {
+    const { outcomes, store, verdicts, reports, saved } = desk()
+    const fates = () => verdicts().map(({ fate }) => fate)
+    store.isDown = true
+    outcomes.hear('w1', [ended()])
+    await settle()
+    expect(fates()).to.deep.equal([])
+    outcomes.abandon()
+    expect(fates()).to.deep.equal(['requeue'])
+    outcomes.hear('w1', [ended()])
+    expect(fates()).to.deep.equal(['requeue', 'requeue'])
+    expect(reports.map(({ type }) => type)).to.deep.equal([
+      'store.lost',
+      ...['tasks.interrupted', 'tasks.interrupted'],
+    ])
+    store.isDown = false
+    outcomes.save()
+    outcomes.hear('w1', [ended()])
+    await settle()
+    expect(fates().at(-1)).to.equal('ack')
+    expect(saved).to.have.length(1)
+  })
+
   it('that the store refuses become failures which say so, and hold up no other', async () => {
     const { outcomes, store, saved, verdicts, reports } = desk()
     const [large, bad, ...good] = [

@@ -1,4 +1,4 @@
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir, rename, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect } from 'chai'
@@ -7,7 +7,7 @@ import { createBroker } from '../../lib/brokers/index.ts'
 import { taskName } from '../../lib/names.ts'
 import { sealPackage } from '../../lib/package.ts'
 import { Signer } from '../../lib/signing.ts'
-import { ended, killGroup, processesBelow, Stage } from './stage.ts'
+import { ended, killGroup, processesBelow, processesOf, Stage } from './stage.ts'
 
 const TASKS = `import { appendFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -122,6 +122,27 @@ describe('tasks in the custody of a cluster', function () {
     } finally {
       holder.close()
     }
+  })
+
+  it('wait for a store that is away, however often the monitor dies meanwhile', async () => {
+    const cluster = await start()
+    const here = (name: string) => join(stage.dataDir, name)
+    const files = ['results.db', 'results.db-wal', 'results.db-shm']
+    for (const file of files) await rename(here(file), here(`away-${file}`))
+    await mkdir(here('results.db'))
+    const task = await asyncTask('ledger.write', [1], { client: client() })
+    await cluster.line(/lost the store - .*results\.db was removed or replaced/)
+    for (const deaths of [1, 2, 3]) {
+      const [monitor] = processesOf('monitor', cluster.process.pid as number)
+      process.kill(monitor as number, 'SIGKILL')
+      await cluster.line(new RegExp(`(lost the store - .*results\\.db is a folder[^]*){${deaths}}`))
+    }
+    await rmdir(here('results.db'))
+    for (const file of files) await rename(here(`away-${file}`), here(file))
+    expect(await task.fetch({ wait: 60_000 })).to.include({ success: true })
+    expect(cluster.log().match(/reincarnated monitor/g)).to.have.length(3)
+    expect(cluster.log().match(/lost the store/g), 'once for each').to.have.length(4)
+    expect(await stage.lines('ledger')).to.deep.equal(['1'])
   })
 
   it('wait while another program holds the queue as the cluster starts', async () => {

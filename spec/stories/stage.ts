@@ -1,5 +1,5 @@
 /** What the stories play on: a folder with task modules, commands in terminals, and a look at the processes behind them. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
@@ -113,6 +113,17 @@ export function processesBelow(pid: number): number[] {
       .filter(([, parent, ...args]) => Number(parent) === from && isOurs(args.join(' ')))
       .flatMap(([child]) => [Number(child), ...descend(Number(child))])
   return descend(pid)
+}
+
+/** The processes of one role among them, as `ps` calls them. */
+export function processesOf(role: string, pid: number): number[] {
+  return processesBelow(pid).filter((one) => titleOf(one).startsWith(`qcluster ${role} `))
+}
+
+/** What `ps` shows; nothing where the process is gone. */
+export function titleOf(pid: number): string {
+  const { stdout } = spawnSync('ps', ['-o', 'args=', '-p', String(pid)], { encoding: 'utf8' })
+  return stdout.trim()
 }
 
 /** While it loads it has no title yet. */
