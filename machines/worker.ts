@@ -4,6 +4,15 @@ import type { OrphanedReport, PeerListening, ReadyReport, WorkerOrder } from './
 export interface WorkerContext {
   /** Runs that ended, as the runner counts them; updated on edges only. */
   readonly done: number
+  /** Runs that say how far they are. */
+  readonly progress: readonly RunProgress[]
+}
+
+/** How far a run says it is, from 0 to 1, and what else it says. */
+export interface RunProgress {
+  readonly taskId: string
+  readonly progress: number
+  readonly message: string
 }
 
 /** Orders to the runner, which owns the sockets and the tasks. */
@@ -14,10 +23,11 @@ export type RunnerOrder =
   /** Abort what runs, give back what has not started. */
   | { readonly type: 'runner.abort' }
 
-/** Reports of the runner: edges, never single tasks. */
+/** Reports of the runner: edges, never single tasks, and how far runs are, ten times a second at the most. */
 export type RunnerReport =
   | { readonly type: 'runner.busy' }
   | { readonly type: 'runner.idle'; readonly done: number }
+  | { readonly type: 'runner.progressed'; readonly runs: readonly RunProgress[] }
   | { readonly type: 'runner.finished' }
 
 export type WorkerEvent = WorkerOrder | RunnerReport | OrphanedReport
@@ -41,13 +51,15 @@ export const workerMachine = setup({
     passPeer: sendTo('runner', ({ event }) => event as PeerListening),
     finish: sendTo('runner', { type: 'runner.finish' } satisfies RunnerOrder),
     abort: sendTo('runner', { type: 'runner.abort' } satisfies RunnerOrder),
-    noteDone: assign({ done: ({ event }) => (event as { done: number }).done }),
+    /** Nothing runs, so nothing is half done. */
+    noteDone: assign({ done: ({ event }) => (event as { done: number }).done, progress: [] }),
+    noteProgress: assign({ progress: ({ event }) => (event as { runs: readonly RunProgress[] }).runs }),
   },
 }).createMachine({
   id: 'worker',
   description: 'Runs tasks',
   options: { maxIterations: 1000 },
-  context: () => ({ done: 0 }),
+  context: () => ({ done: 0, progress: [] }),
   initial: 'starting',
   states: {
     starting: {
@@ -66,6 +78,7 @@ export const workerMachine = setup({
       ],
       on: {
         'peer.listening': { actions: 'passPeer' },
+        'runner.progressed': { actions: 'noteProgress' },
         'worker.stop': 'stopping',
         'worker.abort': { target: 'stopping', actions: 'abort' },
         'process.orphaned': 'stopping',
@@ -87,6 +100,7 @@ export const workerMachine = setup({
         'peer.listening': { actions: 'passPeer' },
         'worker.abort': { actions: 'abort' },
         'runner.idle': { actions: 'noteDone' },
+        'runner.progressed': { actions: 'noteProgress' },
         'runner.finished': 'stopped',
       },
     },

@@ -99,6 +99,11 @@ const PROCESS_COLUMNS: Columns<ProcessRow> = {
   Task: ({ tasks, at }) => tasks.map((task) => taskWords(task, at)).join(', '),
 }
 
-function taskWords({ name, func, startedAt }: ProcessRow['tasks'][number], at: number): string {
-  return `${name} '${func}' for ${clock((at - startedAt) / 1000)}`
+/** What a process runs, since when, and how far it says it is. @param at when that was seen */
+export function taskWords(
+  { name, func, startedAt, progress, message = '' }: Stat['processes'][number]['tasks'][number],
+  at: number,
+): string {
+  const share = progress === undefined ? '' : `, ${Math.floor(progress * 100)} % ${message}`.trimEnd()
+  return `${name} '${func}' for ${clock((at - startedAt) / 1000)}${share}`
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { defaultClient } from '../client.ts'
 import type { ClusterStatus, Stat } from '../stat.ts'
-import { clustersAsData, lookAround, type View } from './clusters.ts'
+import { clustersAsData, lookAround, taskWords, type View } from './clusters.ts'
 import { addFlags, type Flags } from './flags.ts'
 import { type Page, present } from './screen.ts'
 import { type Cell, type Columns, clock, plain, type Style, tableLines } from './table.ts'
@@ -105,10 +105,7 @@ const TREE: Columns<Branch> = {
   Process: ({ branch, id }) => `${branch}${id}`,
   State: ({ state }) => styled(state.replaceAll('.', ' › '), stateStyle(state)),
   Pid: ({ pid }) => pid ?? '',
-  Task: ({ tasks, at }) =>
-    tasks
-      .map(({ name, func, startedAt }) => `${name} '${func}' for ${clock((at - startedAt) / 1000)}`)
-      .join(', '),
+  Task: ({ tasks, at }) => tasks.map((task) => taskWords(task, at)).join(', '),
 }
 
 function stateStyle(state: string): Style | undefined {

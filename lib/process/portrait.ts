@@ -24,7 +24,7 @@ export function showSnapshot(snapshot: AnySnapshot, payloads: boolean): SeenSnap
     ...(value !== undefined && { value }),
     ...(tags instanceof Set && { tags: [...tags] as string[] }),
     ...(error !== undefined && { error: showError(error, payloads) }),
-    ...(payloads && payloadsOf(snapshot)),
+    ...(payloads ? payloadsOf(snapshot) : contextShownOf(snapshot)),
   }
 }
 
@@ -76,6 +76,21 @@ function showError(error: unknown, payloads: boolean): unknown {
   const { name = 'Error', code, message } = (error ?? {}) as Partial<Error> & { code?: unknown }
   const shown = { name: String(name), ...(typeof code === 'string' && { code }) }
   return payloads ? { ...shown, message: shortened(String(message ?? error)) } : shown
+}
+
+/** How far the runs of a worker are is told to everybody, without the words that they say. */
+function contextShownOf({ context }: AnySnapshot): Pick<SeenSnapshot, 'context'> {
+  const { progress } = (context ?? {}) as { progress?: unknown }
+  if (!Array.isArray(progress) || progress.length === 0) return {}
+  const shown = progress.flatMap((run) =>
+    isRunProgress(run) ? { taskId: run.taskId, progress: run.progress } : [],
+  )
+  return { context: { progress: shown } }
+}
+
+function isRunProgress(run: unknown): run is { taskId: string; progress: number } {
+  const { taskId, progress } = (run ?? {}) as Partial<{ taskId: string; progress: number }>
+  return typeof taskId === 'string' && OUR_NAMES.test(taskId) && typeof progress === 'number'
 }
 
 function payloadsOf(snapshot: AnySnapshot): object {

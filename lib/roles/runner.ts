@@ -29,6 +29,7 @@ import {
   type WorkerToMonitor,
   type WorkerToPusher,
 } from './frames.ts'
+import { Progresses } from './progresses.ts'
 import { TINY } from './window.ts'
 
 export interface RunnerOptions {
@@ -59,6 +60,7 @@ export class Runner {
   readonly #freeSlots: number[]
   /** Outcomes that the monitor has not released. */
   readonly #kept = new Map<RunKey, Ended>()
+  readonly #progresses: Progresses
   #unsent: Ended[] = []
   #finished: { key: RunKey; took: number }[] = []
   #monitor: { send: (message: WorkerToMonitor) => void; flush: () => void } | null = null
@@ -72,6 +74,7 @@ export class Runner {
   constructor(options: RunnerOptions) {
     this.#options = options
     this.#freeSlots = Array.from({ length: options.concurrency }, (_, slot) => slot)
+    this.#progresses = new Progresses((runs) => options.report({ type: 'runner.progressed', runs }))
   }
 
   get measures(): Measures {
@@ -189,8 +192,9 @@ export class Runner {
       timeout === null ? null : startedAt + Math.round(timeout * 1000),
       // What it says when it is over would be shown of whoever runs there now.
       (progress, message) => {
-        if (this.#running.get(key) === execution)
-          this.#options.board.start(slot, { ...shown, progress, message })
+        if (this.#running.get(key) !== execution) return
+        this.#options.board.start(slot, { ...shown, progress, message })
+        this.#progresses.say(key, { taskId, progress, message })
       },
     )
     this.#running.set(key, execution)
@@ -201,6 +205,7 @@ export class Runner {
     // What starts next takes this slot of the board at once; a write for each of them is enough.
     if (this.#waiting.length === 0) this.#options.board.finish(slot)
     this.#running.delete(key)
+    this.#progresses.end(key)
     this.#freeSlots.push(slot)
     const took = Number(process.hrtime.bigint() - began) / 1e6
     // A clock that is set back meanwhile makes no duration negative.

@@ -17,6 +17,11 @@ const ENTERS = '\u001b[?1049h'
 const LEAVES = '\u001b[?1049l'
 const SHOWS_CURSOR = '\u001b[?25h'
 
+const SCAN = {
+  ...{ taskId: 'a', run: 1, attempt: 1, name: 'ten-blue-old-pages', func: 'scan', startedAt: Date.now() },
+  ...{ progress: 0.409, message: 'page\u001b[2J 4 of 10' },
+}
+
 function processOf(id: string, change: Partial<ProcessStat> = {}): ProcessStat {
   return {
     ...{
@@ -55,7 +60,7 @@ describe('the command line, on a screen', function () {
       ...{ life: 'running', reincarnations: 2, workerCount: 3, queueLimit: 10, counters: {} },
       processes: [
         processOf('sentinel', { role: 'sentinel', state: 'running.guarding' }),
-        processOf('worker-1', { state: 'running.working' }),
+        processOf('worker-1', { state: 'running.working', tasks: [SCAN] }),
         processOf('worker-2', { rss: 32 * 2 ** 20 }),
       ],
     })
@@ -104,7 +109,9 @@ describe('the command line, on a screen', function () {
     type('\t')
     const second = await shows('worker-2')
     expect(second).to.contain('four-plain-words-here [default] on tower: Working')
-    expect(second).to.match(/├─ worker-1 +running › working/)
+    expect(second).to.match(
+      /├─ worker-1 +running › working +7 +ten-blue-old-pages 'scan' for 0:00:\d\d, 40 % page 4 of 10/,
+    )
     type('q')
     expect(await exited).to.equal(0)
     expect(all().indexOf(ENTERS)).to.be.within(0, all().indexOf('Host'))

@@ -95,6 +95,35 @@ describe('the viewer', function () {
     await seesLit(page, ...stages.map((stage) => `stopping.stage.${stage}`), 'stopped')
   })
 
+  it('shows how far the runs of a worker are, and what they say where that may be seen', async () => {
+    const page = await open(await serve(clusterOf(3)))
+    await page.getByText('worker-3').waitFor()
+    const at = (progress: object[]) =>
+      script.take?.([
+        changed(
+          'w2/0',
+          { running: 'working' },
+          { tags: ['running'], context: { progress } },
+          'runner.progressed',
+        ),
+      ])
+    const row = page.locator('tr', { hasText: 'worker-2' })
+    at([{ taskId: 'a', progress: 0.4 }])
+    await row.getByText('40 %').waitFor()
+    at([
+      { taskId: 'a', progress: 0.6, message: MARKUP },
+      { taskId: 'b', progress: 1 },
+    ])
+    await row.getByText('80 %').waitFor()
+    await page.evaluate(`location.hash = '#/machine/${encodeURIComponent('w2/0')}'`)
+    await page.getByText('60 %').waitFor()
+    await page.locator('.message', { hasText: 'onerror' }).waitFor()
+    expect(await barriers(page)).to.deep.equal([])
+    at([])
+    await page.locator('progress').first().waitFor({ state: 'detached' })
+    expect(await page.evaluate('window.hurt')).to.equal(undefined)
+  })
+
   it('follows ten changes a second without making anything anew', async () => {
     const page = await open(await serve(clusterOf(20)))
     await page.locator('.diagram').waitFor()

@@ -82,6 +82,21 @@ describe('the worker machine', () => {
     expect(actor.getSnapshot().context.done).to.equal(7)
   })
 
+  it('knows how far its runs say they are, as long as any runs', async () => {
+    const { say, send, actor } = made()
+    await settle()
+    const runs = [{ taskId: 'a', progress: 0.25, message: 'page 1 of 4' }]
+    const known = () => actor.getSnapshot().context.progress
+    say({ type: 'runner.busy' })
+    say({ type: 'runner.progressed', runs })
+    expect(known()).to.deep.equal(runs)
+    say({ type: 'runner.idle', done: 1 })
+    expect(known()).to.deep.equal([])
+    send({ type: 'worker.stop' })
+    say({ type: 'runner.progressed', runs })
+    expect(known()).to.deep.equal(runs)
+  })
+
   for (const busy of [false, true])
     for (const type of ['worker.stop', 'process.orphaned'] as const)
       it(`finishes what it has at ${type} while it is ${busy ? 'working' : 'idle'}, then leaves`, async () => {

@@ -17,6 +17,18 @@ describe('what is shown of a snapshot', () => {
     })
   })
 
+  it('is how far the runs of a worker are, but not what they say', () => {
+    const taskId = '0123456789abcdef0123456789abcdef'
+    const progress = [{ taskId, progress: 0.5, message: 'hunter2' }]
+    expect(showSnapshot({ status: 'active', context: { progress, key: 'hunter2' } }, false)).to.deep.equal({
+      ...{ status: 'active', context: { progress: [{ taskId, progress: 0.5 }] } },
+    })
+    for (const other of ['hunter2', 0.5, ['hunter2'], [null], [{ taskId: 'hunter2', progress: 1 }]])
+      expect(
+        JSON.stringify(showSnapshot({ status: 'active', context: { progress: other } }, false)),
+      ).not.to.match(/hunter2|0\.5|1/)
+  })
+
   it('is everything where payloads may be seen', () => {
     expect(showSnapshot(snapshot, true)).to.deep.include({
       ...{ context: { key: 'hunter2' }, input: 'hunter2', output: 'hunter2' },

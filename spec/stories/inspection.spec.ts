@@ -20,7 +20,12 @@ interface Sent {
   readonly name: string
   readonly definition: string
   readonly event: { readonly type: string }
-  readonly snapshot: { readonly status: string; readonly value?: unknown; readonly tags?: string[] }
+  readonly snapshot: {
+    readonly status: string
+    readonly value?: unknown
+    readonly tags?: string[]
+    readonly context?: { readonly progress?: object[] }
+  }
 }
 
 /** Notes what an inspector of `@statelyai/inspect` sends. */
@@ -62,6 +67,16 @@ class Screen {
       .filter((one) => one.type === '@xstate.snapshot' && one.sessionId === sessionId)
       .map(({ snapshot }) => JSON.stringify(snapshot.value))
     return values.filter((value, n) => value !== values[n - 1])
+  }
+
+  /** How far the runs of workers were, one after the other. */
+  progress(): object[][] {
+    const workers = new Set(
+      this.sent.flatMap(({ name, sessionId }) => (/^worker \d+$/.test(name) ? sessionId : [])),
+    )
+    return this.sent
+      .filter((one) => one.type === '@xstate.snapshot' && workers.has(one.sessionId))
+      .map(({ snapshot }) => snapshot.context?.progress ?? [])
   }
 
   pathOf(actor: Sent | undefined): string[] {
@@ -217,6 +232,21 @@ describe('a cluster that is inspected', function () {
     }
     end()
     expect(delays.toSorted((a, b) => a - b)[2]).to.be.below(200)
+  })
+
+  it('shows how far a run says it is, and to who comes late, but not in which words', async () => {
+    await start({ workers: 1, inspect: screen.inspector.inspect })
+    const task = await asyncTask('half', ['hunter2', 1_500], { client })
+    const late = new Screen()
+    const share = (one: Screen) => one.progress().findLast((runs) => runs.length > 0)
+    await screen.reaches(() => share(screen))
+    const end = cluster.inspect(late.inspector.inspect)
+    await late.reaches(() => share(late))
+    for (const one of [screen, late]) expect(share(one)).to.deep.equal([{ taskId: task.id, progress: 0.5 }])
+    await task.result({ wait: 20_000 })
+    await screen.reaches(() => screen.progress().at(-1)?.length === 0)
+    end()
+    expect(JSON.stringify([screen.sent, late.sent])).not.to.include('hunter2')
   })
 
   for (const inspectPayloads of [false, true])

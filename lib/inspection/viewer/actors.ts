@@ -25,6 +25,13 @@ export interface Happening {
   readonly count: number
 }
 
+/** How far a run is, from 0 to 1; what else it says is told where the cluster shows payloads. */
+export interface RunProgress {
+  readonly taskId: string
+  readonly progress: number
+  readonly message?: string
+}
+
 /** When a machine came to a phase. */
 export interface Mark {
   readonly at: number
@@ -49,6 +56,8 @@ export interface Actor {
   tags: readonly string[]
   error: unknown
   context: unknown
+  /** Runs that say how far they are. */
+  progress: readonly RunProgress[]
   /** When it came to where it is, by the server's clock; `sinceAtLeast` where nobody was looking then. */
   since: number
   sinceAtLeast: boolean
@@ -143,6 +152,7 @@ export class Actors {
         tags: [],
         error: undefined,
         context: undefined,
+        progress: [],
         since: at,
         sinceAtLeast: false,
         endedAt: undefined,
@@ -222,7 +232,15 @@ function take(actor: Actor, { status, value, tags = [], error, context }: SeenSn
   actor.tags = tags
   actor.error = error
   actor.context = context
+  actor.progress = status === 'active' ? progressIn(context) : []
   actor.phase = phaseOf(status, actor.leaves)
+}
+
+/** A machine of somebody else's may call something else so. */
+function progressIn(context: unknown): RunProgress[] {
+  const { progress } = (context ?? {}) as { progress?: unknown }
+  if (!Array.isArray(progress)) return []
+  return progress.filter((run) => typeof run?.taskId === 'string' && typeof run.progress === 'number')
 }
 
 function sceneOf({ value, phase, status, leaves, tags }: Actor, event: string, at: number): Scene {

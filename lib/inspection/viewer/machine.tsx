@@ -6,6 +6,7 @@ import { Diagram } from './diagram.tsx'
 import { Happenings } from './happenings.tsx'
 import { layoutFor } from './layouts.ts'
 import { Nested } from './nested.tsx'
+import { Progresses } from './progress.tsx'
 import { linkTo } from './route.ts'
 import { lasted } from './time.ts'
 import { machinesBelow, parentOf, rowsOf, successorOf } from './tree.ts'
@@ -56,6 +57,7 @@ export function MachinePage({ actors, actor: chosen, now, filter }: Sight) {
           </p>
         )}
         {actor.chart && <Places actor={actor} chart={actor.chart} />}
+        <Progresses runs={actor.progress} />
         <Happenings actors={actors} list={actor.happenings} filter={filter} most={50} />
       </aside>
     </>

@@ -4,6 +4,7 @@ import type { Actor, Mark } from './actors.ts'
 import { type Sight, State } from './app.tsx'
 import { Happenings } from './happenings.tsx'
 import { Portrait } from './machine.tsx'
+import { Progress } from './progress.tsx'
 import { linkTo } from './route.ts'
 import { lasted } from './time.ts'
 import { type Row, rowsOf } from './tree.ts'
@@ -101,6 +102,7 @@ const TreeRow = memo(({ row, now, isChosen, isProcessChosen, isEntry }: TreeRowP
       <td class="where">
         {process && isSlotOfNote(actor) && <State actor={actor} />}
         {(!process || !isSlotOfNote(actor)) && <State actor={shown} />}
+        <Progress runs={shown.progress} />
       </td>
       <td class="since">
         {shown.sinceAtLeast && '≥ '}

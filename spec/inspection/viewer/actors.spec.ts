@@ -113,6 +113,17 @@ describe('the actors of a viewer', () => {
     expect(between(event('s', 'child.up', 'c'))).to.deep.equal(['worker-1', 'sentinel 1'])
   })
 
+  it('know how far the runs of a worker say they are, until its end', () => {
+    const runs = [{ taskId: 'a', progress: 0.25 }]
+    const at = (progress: unknown, status = 'active') => {
+      hear(snapshot('w', { running: 'working' }, { status, context: { progress } }))
+      return actors.get('w')?.progress
+    }
+    expect(at(runs)).to.deep.equal(runs)
+    for (const other of ['far', 0.5, [null, 'x', { progress: 1 }]]) expect(at(other)).to.deep.equal([])
+    expect(at(runs, 'error')).to.deep.equal([])
+  })
+
   it('know who has taken the place of another', () => {
     const first = actors.get('w')
     hear(
