@@ -9,6 +9,7 @@ import { ConfigError } from './errors.ts'
 import { sealPackage, type TaskHeader } from './package.ts'
 import { Signer } from './signing.ts'
 import type { SavedOutcome, Store } from './stores/store.ts'
+import type { TaskFunction } from './tasks/define.ts'
 import { type OutcomeOptions, Outcomes } from './tasks/outcomes.ts'
 import { emit, isHeard, signalled } from './tasks/signals.ts'
 
@@ -21,6 +22,14 @@ export interface Submission {
   readonly queue?: string
   /** Milliseconds before it may be handed out. */
   readonly delay?: number
+}
+
+/** Whether tasks run where they are enqueued. */
+export interface Inlining {
+  /** What the settings say when absent. */
+  readonly sync?: boolean
+  /** Those that may run, and what follows from them: what is not here is looked for in the task modules. */
+  readonly functions?: readonly TaskFunction[]
 }
 
 /** What a client is made of; replaced in specs and in processes that have it already. */
@@ -72,13 +81,13 @@ export class Client {
   }
 
   /**
-   * Signs tasks and hands them to the broker: all or none.
+   * Signs tasks and hands them to the broker: all or none. Or runs them here, where that is wanted.
    * @param submissions may still be in the making; {@link close} waits for them too
    * @returns when the broker has confirmed that it keeps them
    * @throws {BrokerError} when it did not: they may be in its keeping, or not
    */
-  enqueue(submissions: readonly (Submission | Promise<Submission>)[]): Promise<void> {
-    return this.#pending.hold(this.#enqueue(submissions))
+  enqueue(submissions: readonly (Submission | Promise<Submission>)[], inlining?: Inlining): Promise<void> {
+    return this.#pending.hold(this.#enqueue(submissions, inlining))
   }
 
   /**
@@ -149,11 +158,16 @@ export class Client {
     return this.#broker.use((broker) => work(broker, identity))
   }
 
-  async #enqueue(submissions: readonly (Submission | Promise<Submission>)[]): Promise<void> {
+  async #enqueue(
+    submissions: readonly (Submission | Promise<Submission>)[],
+    inlining: Inlining = {},
+  ): Promise<void> {
     const made = await Promise.all(submissions)
     if (isHeard('preEnqueue'))
       for (const { header, args } of made) await emit('preEnqueue', signalled(header, args))
     const { settings, signer } = await this.#identity.get()
+    const { sync = settings.sync, functions = [] } = inlining
+    if (sync) return (await import('./roles/inline.ts')).runInline(this, made, functions)
     const batch = made.map(({ header, args, queue = settings.name, delay = 0 }) => ({
       queue,
       ...(delay > 0 && { delay }),

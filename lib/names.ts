@@ -44,6 +44,11 @@ export function followerId(id: string, ...what: readonly (string | number)[]): s
   return derivedId(Number.parseInt(id.slice(0, TIME), 16), id, ...what)
 }
 
+/** Whether a text is the id of a task: 32 hex digits. */
+export function isTaskId(text: string): boolean {
+  return /^[0-9a-f]{32}$/.test(text)
+}
+
 /** The id of a piece of an iter; those of one iter sort by their place in it. */
 export function pieceId(iter: string, index: number): string {
   const place = index.toString(16).padStart(8, '0')

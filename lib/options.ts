@@ -163,6 +163,14 @@ const ownOptions = z.object({
   retry: seconds()
     .default(60)
     .describe('Seconds before a failed task is tried again. A task can have its own.'),
+  ackFailures: flag()
+    .default(false)
+    .describe('Give a task up at its first failure, and make no dead letter of it. A task can have its own.'),
+  cached: seconds()
+    .default(0)
+    .describe(
+      'Seconds that an outcome is kept, whatever saveLimit says; 0: as saveLimit says. A task can have its own.',
+    ),
   saveLimit: expects('number', 'a whole number: -1 (save no success), 0 (keep all) or more', z.int().min(-1))
     .default(250)
     .describe(
@@ -212,6 +220,11 @@ const ownOptions = z.object({
   runOnce: flag()
     .default(false)
     .describe('Stop by itself when the queue is empty and everything is settled.'),
+  sync: flag()
+    .default(false)
+    .describe(
+      'Run every task where it is enqueued, before `asyncTask` returns, and throw what it throws; for tests and scripts.',
+    ),
   compress: flag()
     .default(false)
     .describe('Deflate arguments and results of 1,024 characters or more, where that makes them smaller.'),

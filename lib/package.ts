@@ -5,7 +5,7 @@
 
 import type { Package, Priority } from './brokers/broker.ts'
 import { SignatureError } from './errors.ts'
-import { isName } from './names.ts'
+import { isName, isTaskId } from './names.ts'
 import { SIGNATURE_LENGTH, type Signer } from './signing.ts'
 
 const PURPOSE = 'qcluster.task'
@@ -44,7 +44,7 @@ export interface TaskHeader {
   readonly priority?: Priority
   /** True: a failure is final, and no dead letter. Overrides the cluster's. */
   readonly ackFailure?: boolean
-  /** Seconds that its outcome is kept, whatever the cluster says of others. */
+  /** Seconds that its outcome is kept, whatever the cluster says of others; 0: as those that say nothing. */
   readonly cached?: number
   /** The task that is told its record, by name. */
   readonly hook?: string
@@ -89,7 +89,7 @@ export interface ChainHeader {
 
 /** The iter that a task is a piece of. */
 export interface IterHeader {
-  /** The id of the task that all pieces become; their group. */
+  /** The id of the task that all pieces become; those of `asyncIter` have it for their group. */
   readonly id: string
   /** How many pieces it has. */
   readonly count: number
@@ -144,7 +144,7 @@ export function isTaskHeader(value: unknown): value is TaskHeader {
   const header = value as Partial<Record<keyof TaskHeader, unknown>>
   return (
     typeof header.id === 'string' &&
-    /^[0-9a-f]{32}$/.test(header.id) &&
+    isTaskId(header.id) &&
     isCount(header.run) &&
     isCount(header.attempt) &&
     isName(header.name) &&

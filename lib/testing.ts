@@ -27,7 +27,8 @@ import { definitionOf, type TaskFunction } from './tasks/define.ts'
 import type { LoadedTask } from './tasks/load.ts'
 
 /** Options of the table that matter to one process, and the tasks themselves. */
-export interface TestClusterOptions extends Pick<Options, 'name' | 'timeout' | 'maxAttempts' | 'retry'> {
+export interface TestClusterOptions
+  extends Pick<Options, 'name' | 'timeout' | 'maxAttempts' | 'retry' | 'ackFailures' | 'cached'> {
   /** The functions that `defineTask` made. */
   readonly tasks: readonly TaskFunction[]
 }
@@ -132,11 +133,11 @@ export class TestCluster implements AsyncDisposable {
   }
 
   #makeOutcomes(): Outcomes {
-    const { name, maxAttempts, retry } = this.#settings
+    const { name, maxAttempts, retry, ackFailures, cached } = this.#settings
     return new Outcomes({
-      ...{ queue: name, maxAttempts, retry: retry * 1000, saveSuccesses: true },
+      ...{ queue: name, maxAttempts, retry: retry * 1000, ackFailures, cached, saveSuccesses: true },
       store: this.#store,
-      sequels: new Sequels({ store: this.#store, packing: this.#settings }),
+      sequels: new Sequels({ store: this.#store, packing: this.#settings, cached }),
       cancellations: this.#store.cancellations,
       release: (taskIds) => this.#store.uniques.release(taskIds),
       report: () => {},

@@ -31,6 +31,9 @@ const LAYERS = [
   ],
 ]
 
+/** Whoever wants a task to run where it is enqueued makes that process a worker and a monitor. */
+const UPWARD = ['lib/client.ts imports lib/roles/inline.ts, which is above it']
+
 /** Packages and parts of Node that one file keeps to itself. */
 const KEEPERS: Record<string, string> = {
   winston: 'lib/logger.ts',
@@ -137,7 +140,7 @@ describe('the architecture', () => {
   })
 
   it('lets imports go down only', () => {
-    expect(lib.flatMap(upwardImports)).to.deep.equal([])
+    expect(lib.flatMap(upwardImports)).to.deep.equal(UPWARD)
   })
 
   it('keeps machines free of everything but xstate and their neighbours', () => {

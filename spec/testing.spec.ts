@@ -3,6 +3,8 @@ import { RetryError } from '../lib/errors.ts'
 import { cancelTask } from '../lib/tasks/cancel.ts'
 import { defineTask } from '../lib/tasks/define.ts'
 import { asyncTask } from '../lib/tasks/enqueue.ts'
+import { asyncIter } from '../lib/tasks/iter.ts'
+import type { TaskRecord } from '../lib/tasks/results.ts'
 import { TestCluster } from '../lib/testing.ts'
 
 const add = defineTask('add', (a: number, b: number) => a + b)
@@ -70,5 +72,24 @@ describe('a test cluster', () => {
     expect(await task.fetch()).to.include({ state: 'cancelled' })
     expect(two.id).to.equal(one.id)
     expect(order).to.deep.equal(['b'])
+  })
+
+  it('gives up at a failure, and keeps outcomes for a time, as its options say', async () => {
+    const options = { ackFailures: true, cached: 60 }
+    await using frugal = await TestCluster.start({ tasks: [add, note, flaky], ...options })
+    const { client } = frugal
+    const failed = await asyncTask(flaky, [], { client })
+    const patient = await asyncTask(flaky, [], { client, ackFailure: false, cached: 5 })
+    const sum = await asyncTask(add, [2, 3], { client })
+    const kept = await asyncTask(add, [2, 3], { client, cached: false })
+    const all = await asyncIter(add, [[1, 2]], { client })
+    await frugal.drain()
+    expect(await failed.fetch()).to.include({ state: 'failure', final: true, attempt: 1 })
+    expect(await patient.fetch()).to.include({ state: 'failure', final: false })
+    const lives = [failed, patient, sum, kept, all].map(async (task) => {
+      const { stoppedAt, expiresAt } = (await task.fetch()) as TaskRecord
+      return expiresAt && (expiresAt.getTime() - stoppedAt.getTime()) / 1000
+    })
+    expect(await Promise.all(lives)).to.deep.equal([60, 5, 60, undefined, 60])
   })
 })

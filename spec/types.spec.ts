@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import type { Task, TaskFunction, TaskRecord } from '../lib/index.ts'
+import { AsyncTask } from '../lib/tasks/async-task.ts'
 import { asyncChain, Chain } from '../lib/tasks/chain.ts'
 import { defineTask } from '../lib/tasks/define.ts'
 import { asyncTask } from '../lib/tasks/enqueue.ts'
@@ -134,6 +135,19 @@ const compiled = {
 
   async optionsAreChecked() {
     await asyncTask(add, [2, 3], { timeout: 5, maxAttempts: 0, retry: 1, save: false, cluster: 'mail' })
+    await asyncTask(add, [2, 3], { ackFailure: true, cached: 60, taskName: 'sum', sync: true, save: true })
+    await asyncTask(add, [2, 3], { group: 'sums', iterCount: 3, iterCached: true, chain: [pipe(add, [1])] })
+    await asyncIter(add, [[2, 3]], { sync: true, cached: true, taskName: 'sums' })
+    await asyncChain([link(add, [2, 3])], { sync: true, cached: 60, group: 'sums', cluster: 'mail' })
+    new AsyncTask(add, [2, 3]).sync = true
+    // @ts-expect-error: it is a number
+    await asyncTask(add, [2, 3], { iterCount: 'all' })
+    // @ts-expect-error: an iter counts its items itself
+    await asyncIter(add, [[2, 3]], { iterCount: 3 })
+    // @ts-expect-error: the chain says it, of all its links
+    link(add, [2, 3], { sync: true })
+    // @ts-expect-error: a schedule's tasks are run by clusters
+    await schedule(add, [2, 3], { options: { sync: true } })
     // @ts-expect-error: there is no such option
     await asyncTask(add, [2, 3], { grup: 'sums' })
     // @ts-expect-error: it is a number of seconds

@@ -6,12 +6,12 @@ import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
 import type { ResolvedConfig, Settings } from '../config.ts'
 import { ConfigError, EXIT, toErrorRecord } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
-import { optionNames } from '../options.ts'
 import { createStore, storeOptionsOf } from '../stores/index.ts'
 import type { TaskDefinition } from '../tasks/define.ts'
 import { type LoadedTask, loadTasks } from '../tasks/load.ts'
 import { exitCodeOf, type Finding, findingsOf } from './findings.ts'
 import { addFlags, configOf, type Flags } from './flags.ts'
+import { START_FLAGS } from './start.ts'
 
 const EXAMPLES = `
 Ends with 0 when there is nothing worse than a warning, 2 when the configuration is wrong, 3 when the broker or the store
@@ -27,10 +27,8 @@ export function addCheck(program: Command): void {
     .command('check')
     .description('Check the configuration, the tasks, the broker and the store, without starting anything.')
     .option('--json', 'As JSON.')
-  addFlags(command, FLAGS).addHelpText('after', EXAMPLES).action(check)
+  addFlags(command, START_FLAGS).addHelpText('after', EXAMPLES).action(check)
 }
-
-const FLAGS = optionNames.filter((name) => !['secretKey', 'altClusters', 'handleSignals'].includes(name))
 
 async function check(flags: Flags): Promise<void> {
   const findings = await inspect(flags)

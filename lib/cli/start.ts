@@ -21,9 +21,12 @@ export function addStart(program: Command): void {
   addInspection(addFlags(command, START_FLAGS)).addHelpText('after', EXAMPLES).action(start)
 }
 
-/** A secret on a command line is read by everybody who can list processes, and signals are always handled here. */
+/**
+ * A secret on a command line is read by everybody who can list processes; signals are always handled here, and `sync` is of
+ * producers.
+ */
 export const START_FLAGS = optionNames.filter(
-  (name) => !['secretKey', 'altClusters', 'handleSignals'].includes(name),
+  (name) => !['secretKey', 'altClusters', 'handleSignals', 'sync'].includes(name),
 )
 
 /**

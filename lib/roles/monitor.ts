@@ -1,12 +1,11 @@
 import { fromCallback, fromPromise } from 'xstate'
 import { monitorMachine, type OutcomesOrder, type OutcomesReport } from '../../machines/monitor.ts'
-import type { Settings } from '../config.ts'
 import { sealNotices } from '../notices.ts'
 import { killGroup } from '../process/fork.ts'
 import { connectIfThere, type FrameSocket, listen, socketPath } from '../process/socket.ts'
 import { Signer } from '../signing.ts'
-import { createStore, storeOptionsOf } from '../stores/index.ts'
-import type { Retention, Store } from '../stores/store.ts'
+import { createStore, retentionOf, storeOptionsOf } from '../stores/index.ts'
+import type { Store } from '../stores/store.ts'
 import type { MonitorToPusher, MonitorToWorker, PusherToMonitor, WorkerToMonitor } from './frames.ts'
 import { Outcomes } from './outcomes.ts'
 import type { RoleContext } from './role.ts'
@@ -37,6 +36,7 @@ export function monitor(role: RoleContext) {
         delete: (taskIds) => (store as Store).delete(taskIds),
       },
       packing: settings,
+      cached: settings.cached,
     }),
     cancellations: {
       list: () => (store as Store).cancellations.list(),
@@ -46,6 +46,8 @@ export function monitor(role: RoleContext) {
     queue: settings.name,
     maxAttempts: settings.maxAttempts,
     retry: settings.retry * 1000,
+    ackFailures: settings.ackFailures,
+    cached: settings.cached,
     saveSuccesses: settings.saveLimit >= 0,
     report: (event) => report(event),
     record,
@@ -88,10 +90,6 @@ export function monitor(role: RoleContext) {
       }),
     },
   })
-}
-
-function retentionOf({ name, saveLimit, saveLimitPer, saveFor }: Settings): Retention {
-  return { queue: name, limit: saveLimit, per: saveLimitPer, atLeast: saveFor * 1000 }
 }
 
 function obey(outcomes: Outcomes, order: Exclude<OutcomesOrder, { type: 'outcomes.desert' }>): void {

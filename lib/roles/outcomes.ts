@@ -40,6 +40,8 @@ export interface OutcomesOptions extends Defaults {
   readonly release: (taskIds: readonly string[]) => Promise<void>
   /** Whether a success is saved when its task does not say so. */
   readonly saveSuccesses: boolean
+  /** Seconds that an outcome is kept when its task does not say so; 0, the default: as all others. */
+  readonly cached?: number
   readonly report: (event: OutcomesReport) => void
   readonly record: (event: string, fields: Record<string, unknown>) => void
   /** Words what those who wait are told over the broker; where the store wakes them, nothing. */
@@ -255,7 +257,7 @@ export class Outcomes {
     const concluded = batch.filter(({ ended, verdict }) => hasSequel(ended.header) && isFinal(verdict))
     if (concluded.length === 0) return
     const followers = await this.#options.sequels.of(
-      concluded.map((one) => ({ header: one.ended.header, outcome: toOutcome(one, this.#options.queue) })),
+      concluded.map((one) => ({ header: one.ended.header, outcome: toOutcome(one, this.#options) })),
     )
     for (const one of concluded) one.verdict = followedBy(one.verdict, followers)
   }
@@ -281,9 +283,7 @@ export class Outcomes {
   }
 
   async #hand(batch: readonly Case[]): Promise<void> {
-    const outcomes = batch
-      .filter((one) => this.#isKept(one))
-      .map((one) => toOutcome(one, this.#options.queue))
+    const outcomes = batch.filter((one) => this.#isKept(one)).map((one) => toOutcome(one, this.#options))
     if (outcomes.length > 0) await this.#options.store.save(outcomes)
     await this.#free(batch.map(({ ended, verdict }) => [ended.header, verdict]))
   }
@@ -338,7 +338,7 @@ export class Outcomes {
 
   /** Before the verdicts: somebody waits for these, and for those nobody. */
   #tell(saved: readonly Case[]): void {
-    const told = saved.filter((one) => this.#isKept(one)).map((one) => toTold(one, this.#options.queue))
+    const told = saved.filter((one) => this.#isKept(one)).map((one) => toTold(one, this.#options))
     const notices = told.length > 0 ? this.#options.sealNotices(told) : []
     if (notices.length > 0) this.#pusher?.({ kind: 'notices', notices })
   }
@@ -545,14 +545,17 @@ export class Outcomes {
   }
 }
 
-function toOutcome({ ended, verdict }: Case, cluster: string): Outcome {
+function toOutcome(
+  { ended, verdict }: Case,
+  { queue: cluster, cached: byDefault = 0 }: OutcomesOptions,
+): Outcome {
   const { id: taskId, run, attempt, name, func, group, enqueuedAt } = ended.header
   const { args, success, result, startedAt, stoppedAt } = ended
-  const { cached } = ended.header
+  const { cached = byDefault } = ended.header
   return {
     ...{ taskId, run, attempt, name, func, ...(group !== undefined && { group }), cluster, args },
     ...{ success, result, fate: verdict.fate as Outcome['fate'], enqueuedAt, startedAt, stoppedAt },
-    ...(cached !== undefined && { expiresAt: stoppedAt + cached * 1000 }),
+    ...(cached > 0 && { expiresAt: stoppedAt + cached * 1000 }),
   }
 }
 
@@ -583,6 +586,6 @@ function concludedIn(
   })
 }
 
-function toTold(one: Case, cluster: string): Told {
-  return { outcome: toOutcome(one, cluster), replyTo: one.ended.header.replyTo }
+function toTold(one: Case, options: OutcomesOptions): Told {
+  return { outcome: toOutcome(one, options), replyTo: one.ended.header.replyTo }
 }

@@ -13,7 +13,8 @@ export function scheduler({ name, settings, record, measure }: RoleContext) {
     },
     actors: {
       timetable: fromCallback<TimetableOrder>(({ sendBack, receive }) => {
-        const client = Client.of(settings)
+        // No code of the user's runs in this process.
+        const client = Client.of({ ...settings, sync: false })
         const timetable = new Timetable({
           ...{ client, queue: settings.name },
           record: (event, fields) => record(event, { process: name, ...fields }),

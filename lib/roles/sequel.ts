@@ -17,6 +17,8 @@ export interface SequelOptions {
   readonly store: Pick<Store, 'save' | 'fetch' | 'countGroup' | 'list' | 'delete'>
   /** What arguments and results are packed by. */
   readonly packing: Pick<Settings, 'compress' | 'maxPayload'>
+  /** Seconds that the outcome of an iter is kept when it does not say so; 0, the default: as all others. */
+  readonly cached?: number
 }
 
 /** The last outcome of a task, and what its package said of what follows. */
@@ -103,7 +105,7 @@ export class Sequels {
 
   /** What an iter has become, once its last piece is there; then its hook follows. */
   async #whole({ header: { iter, id }, outcome }: Concluded): Promise<Follower[]> {
-    const whole = await this.#collate(iter as IterHeader, outcome.cluster)
+    const whole = await this.#collate(iter as IterHeader, outcome)
     const hook = iter?.hook
     if (!whole || hook === undefined) return []
     const follower = this.#hook(hook, whole, String(whole.success))
@@ -111,13 +113,13 @@ export class Sequels {
   }
 
   /** Pieces of a success are of no more use; those of a failure tell what has failed. */
-  async #collate(iter: IterHeader, cluster: string): Promise<Outcome | undefined> {
+  async #collate(iter: IterHeader, { cluster, group = iter.id }: Outcome): Promise<Outcome | undefined> {
     const { store } = this.#options
-    const { successes, failures, retrying } = await store.countGroup(iter.id)
+    const { successes, failures, retrying } = await store.countGroup(group)
     // Another one may have seen the last piece too, and have put all away.
     if (successes + failures - retrying < iter.count) return (await store.fetch([iter.id]))[0]
-    const pieces = (await store.list({ group: iter.id })).toSorted(byId)
-    const whole = await this.#keep(wholeOf(iter, pieces, cluster, this.#options.packing))
+    const pieces = (await store.list({ group })).toSorted(byId)
+    const whole = await this.#keep(wholeOf(iter, pieces, cluster, this.#options))
     if (whole.success) await store.delete(pieces.map(({ taskId }) => taskId))
     return whole
   }
@@ -154,8 +156,9 @@ function wholeOf(
   iter: IterHeader,
   pieces: readonly Outcome[],
   cluster: string,
-  packing: SequelOptions['packing'],
+  { packing, cached: byDefault = 0 }: SequelOptions,
 ): Outcome {
+  const { cached = byDefault } = iter
   const stoppedAt = Math.max(...pieces.map((piece) => piece.stoppedAt))
   return {
     ...{ taskId: iter.id, run: 1, attempt: 1, name: iter.name, func: pieces[0]?.func ?? '', cluster },
@@ -164,7 +167,7 @@ function wholeOf(
     startedAt: Math.min(...pieces.map((piece) => piece.startedAt)),
     stoppedAt,
     fate: 'ack',
-    ...(iter.cached !== undefined && { expiresAt: stoppedAt + iter.cached * 1000 }),
+    ...(cached > 0 && { expiresAt: stoppedAt + cached * 1000 }),
     ...resultOf(pieces, packing),
   }
 }

@@ -1,7 +1,7 @@
 import type { Settings } from '../config.ts'
 import type { PostgresStoreOptions } from './postgres.ts'
 import type { SqliteStoreOptions } from './sqlite.ts'
-import type { Store } from './store.ts'
+import type { Retention, Store } from './store.ts'
 
 export type * from './store.ts'
 
@@ -21,4 +21,9 @@ export async function createStore(options: StoreOptions): Promise<Store> {
 /** What of the settings a store needs. */
 export function storeOptionsOf({ store, dataDir, durability }: Settings): StoreOptions {
   return store === null ? { dataDir, durability } : { store }
+}
+
+/** Which successes the settings have it keep, where it saves what has run in their queue. */
+export function retentionOf({ name, saveLimit, saveLimitPer, saveFor }: Settings): Retention {
+  return { queue: name, limit: saveLimit, per: saveLimitPer, atLeast: saveFor * 1000 }
 }

@@ -8,7 +8,7 @@ import type { Task, TaskRecord, WaitOptions } from './results.ts'
 /** Of the options those that can be set one by one. */
 type Settable<TResult> = Pick<
   EnqueueOptions<TResult>,
-  'save' | 'hook' | 'group' | 'cached' | 'client' | 'cluster' | 'timeout' | 'ackFailure'
+  'save' | 'hook' | 'group' | 'cached' | 'sync' | 'client' | 'cluster' | 'timeout' | 'ackFailure'
 >
 
 /**
@@ -72,6 +72,13 @@ export class AsyncTask<TArgs extends unknown[], TResult> {
   }
   set cached(cached: boolean | number | undefined) {
     this.#set({ cached })
+  }
+
+  get sync(): boolean | undefined {
+    return this.#options.sync
+  }
+  set sync(sync: boolean | undefined) {
+    this.#set({ sync })
   }
 
   get client(): EnqueueOptions['client'] {

@@ -8,13 +8,13 @@ import { ConfigError, ResultTimeoutError } from '../errors.ts'
 import { followerId, taskName } from '../names.ts'
 import type { ChainHeader, Link, TaskHeader } from '../package.ts'
 import { checkFlag, checkName, type TaskFunction } from './define.ts'
-import { cachedOf, type EnqueueOptions, type Hook, hookOf, newTaskId, packed } from './enqueue.ts'
+import { cachedOf, type EnqueueOptions, type Hook, hookOf, inliningOf, newTaskId, packed } from './enqueue.ts'
 import { type ChainLink, type LinkParameters, link, linksOf, pipe } from './link.ts'
 import { checkWait, type TaskRecord, toError, toRecord, type WaitOptions } from './results.ts'
 
 /** What holds for all links of a chain. */
 export interface ChainOptions<TResult = unknown>
-  extends Pick<EnqueueOptions, 'cached' | 'cluster' | 'client'> {
+  extends Pick<EnqueueOptions, 'cached' | 'sync' | 'cluster' | 'client'> {
   /** The label of all its tasks; the chain's id when absent. */
   readonly group?: string
   /** True: a failure does not end the chain. A link that gets the result of one that failed ends it all the same. */
@@ -113,8 +113,11 @@ export class Chain<TResults extends unknown[] = []> {
     const first = this.#links[0]
     if (!first || first.isPiped) throw noFirst(first)
     const submission = submitChain(this.#client, links, this.#options)
-    await this.#client.enqueue([submission])
-    this.#id = ((await submission).header.chain as ChainHeader).id
+    try {
+      await this.#client.enqueue([submission], inliningOf({ ...this.#options, chain: this.#links }))
+    } finally {
+      this.#id = ((await submission).header.chain as ChainHeader).id
+    }
     return this.#id
   }
 

@@ -1,10 +1,11 @@
 import type { Priority } from '../brokers/broker.ts'
-import { type Client, defaultClient, type Submission } from '../client.ts'
+import { type Client, defaultClient, type Inlining, type Submission } from '../client.ts'
 import { ConfigError } from '../errors.ts'
 import { loadIds, taskName as nameOf, nearestName } from '../names.ts'
 import type { Link, TaskHeader } from '../package.ts'
 import type { Holder } from '../stores/uniques.ts'
 import { encode, pack } from './codec.ts'
+import { pieceOf } from './collect.ts'
 import {
   checkFlag,
   checkName,
@@ -43,10 +44,22 @@ export interface EnqueueOptions<TResult = unknown> extends RunLimits {
   readonly hook?: Hook<TResult>
   /** True: a failure is acknowledged at once, neither tried again nor a dead letter. Overrides the cluster's `ackFailures`. */
   readonly ackFailure?: boolean
-  /** Seconds that its outcome is kept, whatever the cluster's saveLimit; true: 300. */
+  /** Seconds that its outcome is kept, whatever the cluster's saveLimit; true: 300; false: as saveLimit says. */
   readonly cached?: boolean | number
+  /**
+   * So many tasks of its `group` become one, as in {@link asyncIter}, in the order of their ids; to be had by the name of the
+   * group: `result(group)`. Each says it, and a group does it once.
+   */
+  readonly iterCount?: number
+  /** Seconds that what they become is kept; true: 300. */
+  readonly iterCached?: boolean | number
   /** Links that follow it, as in {@link asyncChain}. */
   readonly chain?: readonly ChainLink[]
+  /**
+   * True: it runs here and now, without broker and cluster, and what it throws is thrown. Its hook and its links run too; all
+   * outcomes are saved, nothing is tried again. Overrides the option `sync`.
+   */
+  readonly sync?: boolean
   /** Seconds before it may start. */
   readonly delay?: number
   /** When it may start; instead of `delay`. A time that has passed is now. */
@@ -71,6 +84,7 @@ export type EnqueueParameters<TArgs extends unknown[], TResult = unknown> = [] e
  * @throws {SerializationError} when the arguments cannot be encoded, or are too large; nothing was sent
  * @throws {ConfigError} when the task, an option or the configuration is wrong; nothing was sent
  * @throws {BrokerError} when the broker did not confirm: it may have the task, or not
+ * @throws what the task throws, where it is `sync`
  *
  * @example
  * const task = await asyncTask(add, [2, 3], { group: 'sums' })
@@ -153,7 +167,7 @@ let ids: ReturnType<typeof loadIds> | undefined
 const OPTIONS = [
   ...RUN_LIMITS,
   ...['group', 'taskName', 'save', 'hook', 'ackFailure', 'cached', 'chain', 'priority', 'unique', 'delay'],
-  ...['runAt', 'cluster', 'client'],
+  ...['runAt', 'iterCount', 'iterCached', 'sync', 'cluster', 'client'],
 ] as const satisfies string[]
 
 async function enqueueAll(
@@ -168,7 +182,7 @@ async function enqueueAll(
   const delay = delayOf(choices.func, options)
   const { client = defaultClient() } = options
   const submissions = lists.map((list) => submit(client, choices, list, { ...options, delay }))
-  const holders = await handOver(client, submissions, rule)
+  const holders = await handOver(client, submissions, rule, inliningOf(options, task))
   return (await Promise.all(submissions)).map(({ header }, i) => new Task(client, header, holders?.[i]))
 }
 
@@ -189,10 +203,24 @@ async function handOver(
   client: Client,
   submissions: readonly Promise<Submission>[],
   rule: UniqueRule | undefined,
+  inlining: Inlining,
 ): Promise<readonly Holder[] | undefined> {
-  if (rule) return enqueueUnique(client, await Promise.all(submissions), rule)
-  await client.enqueue(submissions)
+  if (rule) return enqueueUnique(client, await Promise.all(submissions), rule, inlining)
+  await client.enqueue(submissions, inlining)
   return undefined
+}
+
+/**
+ * Whether these tasks run here, and by which functions: those that were given as such, and those of hooks and links.
+ * @param tasks the functions or names of tasks
+ */
+export function inliningOf(
+  { sync, hook, chain = [] }: Pick<EnqueueOptions, 'sync' | 'chain'> & { readonly hook?: unknown },
+  ...tasks: readonly unknown[]
+): Inlining {
+  const given = [...tasks, hook, ...chain.flatMap(({ task, options }) => [task, options.hook])]
+  const functions = given.filter((one): one is TaskFunction => definitionOf(one) !== undefined)
+  return { functions, ...(sync !== undefined && { sync }) }
 }
 
 /**
@@ -214,12 +242,13 @@ export function choicesOf(definition: TaskDefinition, options: EnqueueOptions): 
   const { name: func, unique: _unique, retryIf: _retryIf, ...own } = definition
   const owner = `asyncTask("${func}")`
   refuseUnknown(options, owner)
-  const { group, taskName, cluster, save, priority, hook, ackFailure, cached } = options
+  const { group, taskName, cluster, save, priority, hook, ackFailure, cached, sync } = options
   for (const [option, value] of Object.entries({ group, taskName, cluster }))
     if (value !== undefined) checkName(`${owner}: ${option}`, value)
   if (save !== undefined) checkFlag(`${owner}: save`, save)
   if (priority !== undefined) checkPriority(`${owner}: priority`, priority)
   if (ackFailure !== undefined) checkFlag(`${owner}: ackFailure`, ackFailure)
+  if (sync !== undefined) checkFlag(`${owner}: sync`, sync)
   const timeToLive = cachedOf(`${owner}: cached`, cached)
   return {
     run: 1,
@@ -234,6 +263,7 @@ export function choicesOf(definition: TaskDefinition, options: EnqueueOptions): 
     ...(hook !== undefined && { hook: hookOf(hook) }),
     ...(ackFailure !== undefined && { ackFailure }),
     ...(timeToLive !== undefined && { cached: timeToLive }),
+    ...pieceOf(owner, options),
   }
 }
 
@@ -246,11 +276,12 @@ export function hookOf(hook: unknown): string {
 }
 
 /**
- * Seconds that an outcome is kept; undefined where it is kept like all others.
+ * Seconds that an outcome is kept; 0 where saveLimit says it, undefined where the cluster does.
  * @throws {ConfigError} when it is no time to live
  */
 export function cachedOf(what: string, cached: unknown): number | undefined {
-  if (cached === undefined || cached === false) return undefined
+  if (cached === undefined) return undefined
+  if (cached === false) return 0
   if (cached === true) return CACHED
   if (typeof cached === 'number' && cached > 0 && Number.isFinite(cached)) return cached
   throw new ConfigError(
@@ -303,8 +334,10 @@ export function packed(link: Link, settings: Parameters<typeof pack>[2]): Link {
 }
 
 /** Seconds before it may start. */
-function delayOf(func: string, { delay, runAt }: EnqueueOptions): number {
+function delayOf(func: string, { delay, runAt, sync }: EnqueueOptions): number {
   const owner = `asyncTask("${func}")`
+  if (sync && (delay ?? runAt) !== undefined)
+    throw new ConfigError(`${owner}: what is sync runs now; remove sync, or ${delay ? 'delay' : 'runAt'}.`)
   if (delay !== undefined && runAt !== undefined)
     throw new ConfigError(`${owner}: delay and runAt say the same thing; give one of them.`)
   if (runAt !== undefined && !(runAt instanceof Date && Number.isFinite(runAt.getTime())))

@@ -7,6 +7,7 @@ import { ConfigError } from '../errors.ts'
 import { taskName as nameOf, pieceId } from '../names.ts'
 import type { IterHeader } from '../package.ts'
 import { encode } from './codec.ts'
+import { PIECE } from './collect.ts'
 import { show, type TaskFunction } from './define.ts'
 import {
   asyncTask,
@@ -14,6 +15,7 @@ import {
   calledTask,
   choicesOf,
   type EnqueueOptions,
+  inliningOf,
   newTaskId,
   submit,
 } from './enqueue.ts'
@@ -22,7 +24,7 @@ import { Task, type TaskRecord, toRecord, type WaitOptions } from './results.ts'
 /** What an iter can say: `group`, `taskName`, `cached` and `hook` are of the one task that its pieces become. */
 export type IterOptions<TResult = unknown> = Omit<
   EnqueueOptions<TResult[]>,
-  'save' | 'chain' | 'unique' | 'delay' | 'runAt'
+  'save' | 'chain' | 'unique' | 'delay' | 'runAt' | 'iterCount' | 'iterCached'
 >
 
 /** The arguments of one piece: a list of them, or the only one itself where that is no list. */
@@ -73,7 +75,7 @@ export async function asyncIter(
     ...(cached !== undefined && { cached }),
   }
   if (lists.length === 0) await keepEmpty(client, whole, definition.name, options)
-  else await client.enqueue(pieces(client, whole, shared, lists, cluster))
+  else await client.enqueue(pieces(client, whole, shared, lists, cluster), inliningOf(options, task))
   return new Task(client, { ...whole, func: definition.name })
 }
 
@@ -127,9 +129,6 @@ export class Iter<TArgs extends unknown[], TResult> {
   }
 }
 
-/** Seconds that pieces wait for one another: longer than any iter takes, and not for ever where one was purged. */
-const PIECES_KEPT = 30 * 24 * 3600
-
 function pieces(
   client: Client,
   whole: IterHeader,
@@ -137,7 +136,7 @@ function pieces(
   lists: readonly (readonly unknown[])[],
   cluster: string | undefined,
 ): Promise<Submission>[] {
-  const choices: Choices = { ...shared, save: true, cached: PIECES_KEPT, group: whole.id, iter: whole }
+  const choices: Choices = { ...shared, ...PIECE, group: whole.id, iter: whole }
   const place = cluster === undefined ? {} : { cluster }
   return lists.map((args, index) => submit(client, choices, args, { ...place, id: pieceId(whole.id, index) }))
 }
@@ -145,21 +144,24 @@ function pieces(
 /** No piece ever ends, so nobody else would say so. */
 async function keepEmpty(
   client: Client,
-  { id, name, group, cached, enqueuedAt }: IterHeader,
+  { id, name, group, cached: own, enqueuedAt }: IterHeader,
   func: string,
-  { hook, cluster }: IterOptions,
+  { hook, cluster, sync }: IterOptions,
 ): Promise<void> {
-  const queue = cluster ?? (await client.settings()).name
+  const settings = await client.settings()
+  const [queue, cached] = [cluster ?? settings.name, own ?? settings.cached]
   const outcome = {
     ...{ taskId: id, run: 1, attempt: 1, name, func, args: encode([]), cluster: queue },
     ...(group !== undefined && { group }),
     ...{ enqueuedAt, startedAt: enqueuedAt, stoppedAt: enqueuedAt, success: true, result: encode([]) },
-    ...(cached !== undefined && { expiresAt: enqueuedAt + cached * 1000 }),
+    ...(cached > 0 && { expiresAt: enqueuedAt + cached * 1000 }),
     fate: 'ack' as const,
   }
   await client.atStore((store) => store.save([outcome]))
   if (hook !== undefined)
-    await asyncTask(hook as string, [toRecord({ ...outcome, final: true })], { client, cluster: queue })
+    await asyncTask(hook as string, [toRecord({ ...outcome, final: true })], {
+      ...{ client, cluster: queue, ...(sync !== undefined && { sync }) },
+    })
 }
 
 function toArgs(item: unknown): readonly unknown[] {

@@ -8,7 +8,16 @@ import { calledTask, checkArgs, choicesOf, type EnqueueOptions } from './enqueue
 /** What a link can say of its task: all that {@link asyncTask} takes, but for what its chain decides. */
 export type LinkOptions<TResult = unknown> = Omit<
   EnqueueOptions<TResult>,
-  'group' | 'chain' | 'unique' | 'delay' | 'runAt' | 'cluster' | 'client'
+  | 'group'
+  | 'chain'
+  | 'unique'
+  | 'delay'
+  | 'runAt'
+  | 'iterCount'
+  | 'iterCached'
+  | 'sync'
+  | 'cluster'
+  | 'client'
 >
 
 /** One link of a chain. `TGiven` is what the link before has to return, `TResult` what this one returns. */

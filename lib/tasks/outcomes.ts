@@ -4,6 +4,7 @@
  */
 import { type Connection, Lazy, LONGEST_TIMER, type Pending } from '../connection.ts'
 import { ResultTimeoutError } from '../errors.ts'
+import { isTaskId } from '../names.ts'
 import type { Tidings } from '../notices.ts'
 import type { GroupCounts, SavedOutcome, Store } from '../stores/store.ts'
 import { News, type NewsOptions } from './news.ts'
@@ -134,13 +135,14 @@ export class Outcomes {
   #hear({ outcomes, ids, groups }: Tidings): void {
     for (const outcome of outcomes) this.#serve(outcome.taskId, outcome)
     this.#recheck([...ids, ...groups.map(groupKey)].filter((key) => this.#waiters.has(key)))
-    if (ids.length > 0) this.#recheck([...this.#waiters.keys()].filter((key) => !isId(key) && !isGroup(key)))
+    if (ids.length > 0)
+      this.#recheck([...this.#waiters.keys()].filter((key) => !isTaskId(key) && !isGroup(key)))
   }
 
   /** A wake-up names ids, so one for which somebody waits by name or group may be among them. */
   #wake(ids: readonly string[]): void {
     this.#recheck(ids.filter((id) => this.#waiters.has(id)))
-    this.#recheck([...this.#waiters.keys()].filter((key) => !isId(key)))
+    this.#recheck([...this.#waiters.keys()].filter((key) => !isTaskId(key)))
   }
 
   #recheck(keys: Iterable<Key>): void {
@@ -237,8 +239,8 @@ function closedWhileWaiting(key: Key): ResultTimeoutError {
 }
 
 async function find(store: Store, keys: readonly Key[]): Promise<Map<Key, Found>> {
-  const byId = keys.filter(isId)
-  const others = keys.filter((key) => !isId(key))
+  const byId = keys.filter(isTaskId)
+  const others = keys.filter((key) => !isTaskId(key))
   const records = byId.length > 0 ? await store.fetch(byId) : []
   const found = await Promise.all(others.map(async (key) => [key, await findOne(store, key)] as const))
   return new Map([
@@ -249,10 +251,6 @@ async function find(store: Store, keys: readonly Key[]): Promise<Map<Key, Found>
 
 function findOne(store: Store, key: Key): Promise<Found | undefined> {
   return isGroup(key) ? store.countGroup(groupOf(key)) : store.fetchByName(key)
-}
-
-function isId(key: Key): boolean {
-  return /^[0-9a-f]{32}$/.test(key)
 }
 
 /** No id and no name has a line feed in it. */

@@ -41,7 +41,10 @@ export interface ScheduleSettings {
 }
 
 /** The options of tasks that make sense for each task of a schedule. */
-export type TaskOptions = Omit<EnqueueOptions, 'cluster' | 'client' | 'delay' | 'runAt' | 'chain'>
+export type TaskOptions = Omit<
+  EnqueueOptions,
+  'cluster' | 'client' | 'delay' | 'runAt' | 'chain' | 'iterCount' | 'iterCached' | 'sync'
+>
 
 /** A plan that has not begun. */
 export interface Planned {

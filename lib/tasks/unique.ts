@@ -1,6 +1,6 @@
 /** Tasks that are to be the only ones of their kind, while they wait or run and for some time. */
 import { createHash } from 'node:crypto'
-import type { Client, Submission } from '../client.ts'
+import type { Client, Inlining, Submission } from '../client.ts'
 import { ConfigError } from '../errors.ts'
 import type { Holder, Reservation } from '../stores/uniques.ts'
 import { show } from './define.ts'
@@ -36,13 +36,14 @@ export async function enqueueUnique(
   client: Client,
   submissions: readonly Submission[],
   rule: UniqueRule,
+  inlining?: Inlining,
 ): Promise<Holder[]> {
   const { name, enqueueTimeout } = await client.settings()
   const wanted = submissions.map((one) => reservationOf(one, one.queue ?? name, rule))
   const patience = enqueueTimeout * 1000 + MARGIN
   const holders = await client.atStore(({ uniques }) => uniques.reserve(wanted, patience))
   const fresh = submissions.filter(({ header }, i) => holders[i]?.taskId === header.id)
-  await client.enqueue(fresh)
+  await client.enqueue(fresh, inlining)
   await client.atStore(({ uniques }) => uniques.confirm(fresh.map(({ header }) => header.id)))
   return holders
 }
