@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'chai'
 import { asyncTask, Client, Cluster, type Options } from 'qcluster'
 import type { RabbitmqServer } from '../../tools/services/rabbitmq.ts'
@@ -220,6 +221,26 @@ describe('a cluster whose RabbitMQ fails', function () {
     }
     expect(log).to.include('lost')
     expect(await runs()).to.deep.equal([1])
+  })
+
+  it('F9: comes back by itself after 25 seconds, and does not go on about it', async () => {
+    const told: string[] = []
+    const logger = {
+      levels: { fatal: 0, error: 1, warn: 2, info: 3, debug: 4 },
+      log: ({ level, message }: { level: string; message: string }) => {
+        if (level !== 'info' && level !== 'debug') told.push(`${level} ${message}`)
+      },
+    }
+    cluster = new Cluster({ ...options, logger, logLevel: 'info' })
+    await cluster.start()
+    await ledger(200, async () => {
+      wire.hangUp()
+      await sleep(25_000)
+      wire.pickUp()
+    })
+    expect(told.filter((line) => !/^error Process-\w+ lost the broker - /.test(line))).to.deep.equal([])
+    expect(told, 'the pusher, and the scheduler if it had something to do').to.have.length.within(1, 2)
+    expect(cluster.stat.reincarnations).to.equal(0)
   })
 
   it('lets whoever enqueues wait until it is back', async () => {

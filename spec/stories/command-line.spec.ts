@@ -33,17 +33,23 @@ describe('the command line', function () {
     expect(cluster.log()).to.match(/processing exit-stage-left 'leave'[\s\S]*died while running the task/)
   })
 
-  it('stops in order when the whole process group gets SIGTERM', async () => {
-    const cluster = run('start', '--workers', '2')
-    await cluster.line(/running\./)
-    const pids = processesBelow(cluster.process.pid as number)
-    process.kill(-(cluster.process.pid as number), 'SIGTERM')
-    expect(await cluster.exit).to.deep.equal([0, null])
-    expect(cluster.log()).to.match(
-      /stopped pushing tasks[\s\S]*stopped doing work[\s\S]*stopped monitoring results[\s\S]*has stopped/,
-    )
-    expect(pids).to.have.length(6)
-    expect(pids.filter(isAlive)).to.deep.equal([])
+  it('F3: stops in order each time that the whole process group gets SIGTERM', async () => {
+    for (let time = 1; time <= 10; time += 1) {
+      const cluster = run('start', '--workers', '1')
+      await cluster.line(/running\./)
+      const pids = processesBelow(cluster.process.pid as number)
+      // Every second time at work.
+      const enqueue = time % 2 === 0 ? run('enqueue', 'slow', '300') : undefined
+      if (enqueue) await cluster.line(/processing/)
+      process.kill(-(cluster.process.pid as number), 'SIGTERM')
+      expect(await cluster.exit, cluster.log()).to.deep.equal([0, null])
+      expect(cluster.log()).to.match(
+        /stopped pushing tasks[\s\S]*stopped doing work[\s\S]*stopped monitoring results[\s\S]*has stopped/,
+      )
+      if (enqueue) expect(cluster.log()).to.include("Processed 'slow'")
+      expect(pids).to.have.length(5)
+      expect(pids.filter(isAlive)).to.deep.equal([])
+    }
   })
 
   it('stops in order when SIGTERM comes while it starts', async () => {
@@ -54,7 +60,7 @@ describe('the command line', function () {
     expect(cluster.log()).to.include('has stopped.')
   })
 
-  it('leaves no orphan when its sentinel is killed, lets them finish what they have, and goes on with another', async () => {
+  it('F4: leaves no orphan when its sentinel is killed, lets them finish what they have, and goes on with another', async () => {
     const cluster = run('start', '--workers', '2')
     await cluster.line(/running\./)
     const [sentinel, ...others] = processesBelow(cluster.process.pid as number)

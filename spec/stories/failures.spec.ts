@@ -67,6 +67,39 @@ describe('a cluster whose tasks fail it', function () {
     return lines.map((line) => line.split(' ').map(Number))
   }
 
+  /** Resolves when the process is there that has taken a dead one's place. */
+  async function slay(id: string): Promise<void> {
+    const process_ = () => cluster.stat.processes.find((one) => one.id === id)
+    while (!process_()?.pid) await pause()
+    const { pid } = process_() as { pid: number }
+    process.kill(pid, 'SIGKILL')
+    while ([pid, null, undefined].includes(process_()?.pid)) await pause()
+  }
+
+  it('F1: runs what is enqueued after an idle worker was killed, and stops', async () => {
+    await start({ workers: 4 })
+    await slay('worker-1')
+    const given = await Promise.all(Array.from({ length: 6 }, (_, n) => enqueue('add', [n, 1])))
+    const results = await Promise.all(given.map((task) => task.result({ wait: 50_000 })))
+    expect(results).to.deep.equal([1, 2, 3, 4, 5, 6])
+    expect(await cluster.stop()).to.equal(true)
+    expect(cluster.exitCode).to.equal(0)
+  })
+
+  it('F2: saves what ends after the monitor was killed, and does not stop by its deadline', async () => {
+    await start({ workers: 4, grace: 25 })
+    await slay('monitor')
+    const given = await Promise.all(Array.from({ length: 6 }, (_, n) => enqueue('add', [n, 1])))
+    const results = await Promise.all(given.map((task) => task.result({ wait: 50_000 })))
+    expect(results).to.deep.equal([1, 2, 3, 4, 5, 6])
+    let isLate = false
+    cluster.on('cluster.deadline', () => {
+      isLate = true
+    })
+    await cluster.stop()
+    expect([cluster.exitCode, isLate]).to.deep.equal([0, false])
+  })
+
   it('F5: saves the failure of a task that kills its worker each time, with signal or exit code', async () => {
     await start({ maxAttempts: 2 })
     const given = dead()
@@ -106,6 +139,21 @@ describe('a cluster whose tasks fail it', function () {
     expect((await failureOf(late)).message).to.include('(0.2 seconds)')
     expect(await beside.result({ wait: 50_000 })).to.equal('slept')
     expect(await beside.fetch()).to.include({ attempt: 1 })
+  })
+
+  it('F7: recycles nobody while it stops, and loses none of the tasks that are left', async () => {
+    const options: Options = { workers: 2, recycle: 1 }
+    await start(options)
+    const told: string[] = []
+    for (const event of ['worker.recycled', 'cluster.stopping'] as const)
+      cluster.on(event, () => told.push(event))
+    const given = await Promise.all(Array.from({ length: 6 }, (_, n) => enqueue('add', [n, 1])))
+    await cluster.stop()
+    expect([cluster.exitCode, told.at(-1)]).to.deep.equal([0, 'cluster.stopping'])
+    await client.close()
+    await start(options)
+    const results = await Promise.all(given.map((task) => task.result({ wait: 50_000 })))
+    expect(results).to.deep.equal([1, 2, 3, 4, 5, 6])
   })
 
   it('F8: enforces the limits of tasks also while it stops', async () => {
