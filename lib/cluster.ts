@@ -526,6 +526,8 @@ export class Cluster {
     this.#directory = undefined
     await logger?.close()
     directory?.remove()
+    // Those of children that were killed.
+    sweepRuntimeDirectories()
   }
 }
 

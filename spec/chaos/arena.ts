@@ -77,9 +77,13 @@ export class Arena {
       .filter((pid) => readProc(`/proc/${pid}/environ`).includes(`TMPDIR=${this.folder}\0`))
   }
 
-  /** Runtime directories with their sockets. */
+  /** Runtime directories that are left, with what is in them. */
   async directories(): Promise<string[]> {
-    return (await readdir(this.folder)).filter((name) => name.startsWith('qc-'))
+    const names = (await readdir(this.folder)).filter((name) => name.startsWith('qc-'))
+    const found = names.map(
+      async (name) => `${name} (${(await readdir(join(this.folder, name))).join(', ')})`,
+    )
+    return Promise.all(found)
   }
 
   /** Leaves nothing, whatever has happened. */

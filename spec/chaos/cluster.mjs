@@ -9,7 +9,7 @@ const orders = {
   reload: () => cluster.reload(),
   slaySentinel: () => process.kill(cluster.stat.sentinel, 'SIGKILL'),
   slayPusher: () => process.kill(cluster.stat.pusher, 'SIGKILL'),
-  slayWorker: () => process.kill(cluster.stat.workers[0], 'SIGKILL'),
+  slayWorkers: () => cluster.stat.workers.map((pid) => process.kill(pid, 'SIGKILL')),
   stop: () => cluster.stop(),
   abort: () => cluster.abort(),
   kill: () => cluster.kill(),

@@ -9,6 +9,7 @@ import {
   sentinelMachine,
   workerMachine,
 } from '../../machines/index.ts'
+import { randomOf } from '../random.ts'
 
 export const FAULTS = ['SIGKILL', 'SIGSTOP', 'SIGTERM'] as const
 
@@ -46,7 +47,7 @@ export const ORDERS = {
   /** Tasks that take seconds. */
   long: 150,
   ...{ pause: 150, scale: 150, reload: 150, stop: 150, abort: 150, kill: 150 },
-  ...{ slaySentinel: 0, slayPusher: 0, slayWorker: 0 },
+  ...{ slaySentinel: 0, slayPusher: 1_000, slayWorkers: 0 },
 } as const
 
 /** What leads to a state, beside the start and the load. */
@@ -65,12 +66,13 @@ const WAYS: readonly (readonly [RegExp, Way])[] = [
   [/exterminating/, { orders: ['long', 'stop', 'kill', 'kill'] }],
   [/outliving/, { orders: ['slaySentinel', 'stop'] }],
   [/reviving/, { orders: ['slaySentinel'] }],
-  // A worker that dies last leaves the monitor something to save.
+  // Workers that die last leave the monitor something to save.
   [
     /monitor\.stopping\.(re)?connecting/,
-    { orders: ['long', 'stop', 'slayWorker'], outage: 'monitor.stopping.connected' },
+    { orders: ['long', 'stop', 'slayWorkers'], outage: 'monitor.stopping.connected' },
   ],
-  [/joiningPaused/, { orders: ['pause', 'slayPusher'] }],
+  // It lasts as long as somebody has not yet said what he holds: not each time.
+  [/joiningPaused/, { orders: ['pause', 'slayPusher', 'slayPusher', 'slayPusher'] }],
   [/(pusher|monitor)\.running\.(re)?connecting/, { outage: '$1.running.connected' }],
   [/scheduler\.running\.reconnecting/, { outage: 'scheduler.running.waiting' }],
   [/outdated/, { nudge: { state: 'scheduler.running.looking', type: 'timetable.changed' } }],
@@ -88,20 +90,9 @@ export function wayTo({ role, state }: Blow): Way {
 
 /** The blows in an order that the seed decides. */
 export function shuffled(blows: readonly Blow[], seed: number): Blow[] {
-  const random = generator(seed)
+  const random = randomOf(seed)
   return blows
     .map((blow) => ({ blow, rank: random() }))
     .toSorted((one, other) => one.rank - other.rank)
     .map(({ blow }) => blow)
-}
-
-/** Mulberry32: as good as it need be, and the same everywhere. */
-function generator(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }

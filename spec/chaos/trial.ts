@@ -81,6 +81,7 @@ async function lead(arena: Arena, cluster: ChildProcess, blow: Blow): Promise<nu
   }
   await comes(() => existsSync(arena.ledger) || existsSync(arena.gate), RECOVERY)
   for (const order of wayTo(blow).orders ?? []) {
+    if (existsSync(arena.gate)) break
     if (order === 'long') await arena.load.add(2, 3_000)
     else tell(cluster, order)
     await sleep(ORDERS[order])

@@ -158,7 +158,8 @@ describe('a cluster of forked processes', function () {
         numbers.map((n) => asyncTask('ledger.note', [ledger, n] as never[], { client })),
       )
       await tasks[20]?.fetch({ wait: 20_000 })
-      process.kill(pids[role] as number, 'SIGKILL')
+      const killed = pids[role] as number
+      process.kill(killed, 'SIGKILL')
       const results = await Promise.all(tasks.map((task) => task.fetch({ wait: 40_000, final: true })))
       expect(results.every((record) => record?.success)).to.equal(true)
       const runs = (await readFile(ledger, 'utf8')).trim().split('\n').map(Number)
@@ -166,6 +167,8 @@ describe('a cluster of forked processes', function () {
       // Only the run that a killed worker had in hand may be seen twice.
       expect(runs.length).to.be.at.most(role === 'worker' ? 301 : 300)
       expect(events).to.include(`${role}.reincarnated`)
+      await cluster.stop()
+      expect(await directoryOwners()).not.to.include(killed)
     })
 
   it('keeps the code that its processes compile in the data folder, for the next start', async () => {
@@ -191,3 +194,10 @@ describe('a cluster of forked processes', function () {
     expect(cluster.exitCode).to.equal(0)
   })
 })
+
+/** The pids of those who have made the runtime directories that are there. */
+async function directoryOwners(): Promise<number[]> {
+  const names = (await readdir(tmpdir())).filter((name) => name.startsWith('qc-'))
+  const owners = names.map((name) => readFile(join(tmpdir(), name, 'owner'), 'utf8').catch(() => '{}'))
+  return (await Promise.all(owners)).map((owner) => (JSON.parse(owner) as { pid: number }).pid)
+}
