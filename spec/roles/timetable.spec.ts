@@ -236,7 +236,7 @@ describe('the timetable', () => {
     expect(opened()).to.have.length(1)
   })
 
-  describe('with broken schedules', () => {
+  describe('with a poison schedule between others (F10)', () => {
     const nextRun = ago(1_000)
 
     beforeEach(async () => {
