@@ -3,6 +3,7 @@
  * referenced handle except while somebody waits for one of its promises, so a script ends by itself.
  */
 import type { Broker } from './brokers/broker.ts'
+import { type Clock, systemClock } from './clock.ts'
 import { type Options, resolveSettings, type Settings } from './config.ts'
 import { Connection, Lazy, Pending } from './connection.ts'
 import { ConfigError } from './errors.ts'
@@ -38,6 +39,8 @@ export interface ClientParts {
   readonly resolve: (options: Options) => Promise<Settings>
   readonly makeBroker: (settings: Settings) => Promise<Broker>
   readonly makeStore: (settings: Settings) => Promise<Store>
+  /** What it stamps and plans by. */
+  readonly clock: Pick<Clock, 'now'>
 }
 
 /**
@@ -53,10 +56,17 @@ export class Client {
   readonly #store: Connection<Store>
   readonly #outcomes: Outcomes
   readonly #pending = new Pending()
+  readonly #clock: ClientParts['clock']
 
   /** @param options completed by the environment and the config file, which are read at first use */
   constructor(options: Options = {}, parts: Partial<ClientParts> = {}) {
-    const { resolve = resolveSettings, makeBroker = brokerOf, makeStore = storeOf } = parts
+    const {
+      resolve = resolveSettings,
+      makeBroker = brokerOf,
+      makeStore = storeOf,
+      clock = systemClock,
+    } = parts
+    this.#clock = clock
     this.#identity = new Lazy(async () => identityOf(await resolve(options)))
     this.#broker = new Connection(async () => makeBroker(await this.settings()))
     this.#store = new Connection(async () => makeStore(await this.settings()))
@@ -78,6 +88,11 @@ export class Client {
    */
   async settings(): Promise<Settings> {
     return (await this.#identity.get()).settings
+  }
+
+  /** What time it is for this client: milliseconds since the epoch. */
+  now(): number {
+    return this.#clock.now()
   }
 
   /**

@@ -13,6 +13,7 @@ const LAYERS = [
   ['client', 'dead', 'connection', 'tasks', 'stat', 'control'],
   ['brokers', 'stores', 'package', 'envelope', 'notices'],
   [
+    'clock',
     'config',
     'config-file',
     'options',

@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../clock.ts'
 import { TaskTimeoutError } from '../errors.ts'
 
 /** Node's timers hold 31 bits of milliseconds; a longer one would fire at once. */
@@ -5,19 +6,21 @@ const LONGEST_TIMER = 2 ** 31 - 1
 
 /** The end of the time that a run has, by the clock that the sentinel reads as well. */
 export class Deadline {
-  /** Nanoseconds of `process.hrtime.bigint()`. */
+  /** By {@link Clock.elapsed}. */
   readonly at: bigint
   readonly #seconds: number
-  #timer: NodeJS.Timeout | undefined
+  readonly #clock: Clock
+  #timer: unknown
 
-  constructor(seconds: number, began: bigint) {
+  constructor(seconds: number, began: bigint, clock = systemClock) {
     this.#seconds = seconds
+    this.#clock = clock
     this.at = began + BigInt(Math.round(seconds * 1e9))
   }
 
   /** Also where the timer had no chance to fire, for the code blocked its process. */
   get isOver(): boolean {
-    return process.hrtime.bigint() >= this.at
+    return this.#clock.elapsed() >= this.at
   }
 
   /** What the run ends with once it is over. */
@@ -27,13 +30,13 @@ export class Deadline {
 
   /** Calls back when it is over, unless it is let go before. */
   watch(onOver: () => void): void {
-    const left = Math.ceil(Number(this.at - process.hrtime.bigint()) / 1e6)
+    const left = Math.ceil(Number(this.at - this.#clock.elapsed()) / 1e6)
     // A timer counts from the start of the loop's turn, so that it may fire as much too early as that turn took.
     const look = () => (this.isOver ? onOver() : this.watch(onOver))
-    this.#timer = setTimeout(look, Math.min(Math.max(1, left), LONGEST_TIMER))
+    this.#timer = this.#clock.setTimeout(look, Math.min(Math.max(1, left), LONGEST_TIMER))
   }
 
   letGo(): void {
-    clearTimeout(this.#timer)
+    this.#clock.clearTimeout(this.#timer)
   }
 }

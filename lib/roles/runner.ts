@@ -1,5 +1,6 @@
 import type { Measures } from '../../machines/protocol.ts'
 import type { RunnerReport } from '../../machines/worker.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import type { Settings } from '../config.ts'
 import {
   SerializationError,
@@ -47,6 +48,8 @@ export interface RunnerOptions {
   readonly record: (event: string, fields: Record<string, unknown>) => void
   /** Sends what was recorded now. */
   readonly flush: () => void
+  /** What time limits and durations go by; the machine's where it is absent. */
+  readonly clock?: Clock
 }
 
 /** Outcomes that may wait before they are sent on their way. */
@@ -55,6 +58,7 @@ const MOST_KEPT_BACK = 64
 /** The worker's custody: jobs from their arrival to the monitor's word that their outcome is settled. */
 export class Runner {
   readonly #options: RunnerOptions
+  readonly #clock: Clock
   readonly #waiting: Job[] = []
   readonly #running = new Map<RunKey, Execution>()
   readonly #freeSlots: number[]
@@ -73,6 +77,7 @@ export class Runner {
 
   constructor(options: RunnerOptions) {
     this.#options = options
+    this.#clock = options.clock ?? systemClock
     this.#freeSlots = Array.from({ length: options.concurrency }, (_, slot) => slot)
     this.#progresses = new Progresses((runs) => options.report({ type: 'runner.progressed', runs }))
   }
@@ -168,13 +173,13 @@ export class Runner {
   async #run(given: Job, slot: number): Promise<void> {
     const job = this.#withLimits(given)
     const { header } = job
-    if (isExpired(header, Date.now())) return this.#expire(job, slot)
+    if (isExpired(header, this.#clock.now())) return this.#expire(job, slot)
     const key = keyOf(header)
     const { name, func, id: taskId, run, attempt } = header
     const timeout = header.timeout ?? this.#options.timeout
-    const startedAt = Date.now()
-    const began = process.hrtime.bigint()
-    const deadline = timeout === null ? undefined : new Deadline(timeout, began)
+    const startedAt = this.#clock.now()
+    const began = this.#clock.elapsed()
+    const deadline = timeout === null ? undefined : new Deadline(timeout, began, this.#clock)
     const shown = {
       taskId,
       run,
@@ -207,7 +212,7 @@ export class Runner {
     this.#running.delete(key)
     this.#progresses.end(key)
     this.#freeSlots.push(slot)
-    const took = Number(process.hrtime.bigint() - began) / 1e6
+    const took = Number(this.#clock.elapsed() - began) / 1e6
     // A clock that is set back meanwhile makes no duration negative.
     this.#end(key, { ...ended, startedAt, stoppedAt: startedAt + Math.round(took) }, took)
   }
@@ -298,7 +303,7 @@ export class Runner {
   }
 
   #endedOf({ header, args }: Job): Ended {
-    const now = Date.now()
+    const now = this.#clock.now()
     return { header, args, startedAt: now, stoppedAt: now, success: false, result: 'null' }
   }
 

@@ -103,11 +103,12 @@ export class Timetable {
   }
 
   async #tasksOf(due: DueSchedule, { slots, isInTurn, plan }: Decision): Promise<ScheduledTask[]> {
-    const settings = await this.#parts.client.settings()
+    const { client } = this.#parts
+    const [settings, now] = [await client.settings(), client.now()]
     const tasks: ScheduledTask[] = []
     let before = due.isBusy ? due.lastTask : null
     for (const at of slots) {
-      const task = taskOfSlot(due, plan, at, settings, isInTurn ? before : null)
+      const task = taskOfSlot(due, plan, { at, now }, settings, isInTurn ? before : null)
       tasks.push(task)
       before = task.taskId
     }

@@ -44,7 +44,7 @@ async function cancelAll(
   targets: readonly CancelTarget[],
   { client = defaultClient() }: CancelOptions,
 ): Promise<void> {
-  const at = Date.now()
+  const at = client.now()
   await client.atStore((store) => store.cancellations.add(targets.map((target) => ({ ...target, at }))))
   try {
     await control('cancel', { client, patience: PATIENCE })

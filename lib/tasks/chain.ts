@@ -193,7 +193,7 @@ async function submitChain(
   checkFlag(`${owner}: continueOnFailure`, continueOnFailure)
   const timeToLive = cachedOf(`${owner}: cached`, cached)
   const hookName = hook === undefined ? undefined : hookOf(hook)
-  const enqueuedAt = Date.now()
+  const enqueuedAt = client.now()
   const [id, settings] = await Promise.all([newTaskId(), client.settings()])
   const shared = { group: group ?? id, ...(timeToLive !== undefined && { cached: timeToLive }) }
   const [first, ...rest] = links.map((one) => packed({ ...shared, ...one }, settings))

@@ -158,8 +158,8 @@ export async function queueSize({
   return client.queueSize(cluster)
 }
 
-/** What a header says before its task has an id and a name. */
-export type Choices = Omit<TaskHeader, 'id' | 'name'>
+/** What a header says before its task is enqueued. */
+export type Choices = Omit<TaskHeader, 'id' | 'name' | 'enqueuedAt'>
 
 /** Kept, because looking up a package that is loaded costs as much as signing. */
 let ids: ReturnType<typeof loadIds> | undefined
@@ -179,8 +179,8 @@ async function enqueueAll(
   const definition = calledTask(task)
   const rule = ruleOf(definition, options)
   const choices = { ...choicesOf(definition, options), ...(rule && { unique: true as const }) }
-  const delay = delayOf(choices.func, options)
   const { client = defaultClient() } = options
+  const delay = delayOf(choices.func, options, client.now())
   const submissions = lists.map((list) => submit(client, choices, list, { ...options, delay }))
   const holders = await handOver(client, submissions, rule, inliningOf(options, task))
   return (await Promise.all(submissions)).map(({ header }, i) => new Task(client, header, holders?.[i]))
@@ -254,7 +254,6 @@ export function choicesOf(definition: TaskDefinition, options: EnqueueOptions): 
     run: 1,
     attempt: 1,
     func,
-    enqueuedAt: Date.now(),
     ...own,
     ...runLimitsOf(options, owner),
     ...(group !== undefined && { group }),
@@ -306,13 +305,14 @@ export async function submit(
   { id: given, taskName, cluster, delay = 0, chain = [] }: SubmitOptions,
 ): Promise<Submission> {
   ids ??= loadIds()
+  const enqueuedAt = client.now()
   const encoded = encode(args, 'args')
   const links = linksOf(chain)
   const [newId, settings] = await Promise.all([ids, client.settings()])
   const id = given ?? newId()
   const rest = links.map((link) => packed(link, settings))
   const header = {
-    ...{ id, name: taskName ?? nameOf(id), ...choices },
+    ...{ id, name: taskName ?? nameOf(id), ...choices, enqueuedAt },
     ...(rest.length > 0 && { chain: { id, index: 0, rest } }),
   }
   return {
@@ -334,7 +334,7 @@ export function packed(link: Link, settings: Parameters<typeof pack>[2]): Link {
 }
 
 /** Seconds before it may start. */
-function delayOf(func: string, { delay, runAt, sync }: EnqueueOptions): number {
+function delayOf(func: string, { delay, runAt, sync }: EnqueueOptions, now: number): number {
   const owner = `asyncTask("${func}")`
   if (sync && (delay ?? runAt) !== undefined)
     throw new ConfigError(`${owner}: what is sync runs now; remove sync, or ${delay ? 'delay' : 'runAt'}.`)
@@ -342,7 +342,7 @@ function delayOf(func: string, { delay, runAt, sync }: EnqueueOptions): number {
     throw new ConfigError(`${owner}: delay and runAt say the same thing; give one of them.`)
   if (runAt !== undefined && !(runAt instanceof Date && Number.isFinite(runAt.getTime())))
     throw new ConfigError(`${owner}: runAt must be a valid Date, got ${show(runAt)}; correct or remove it.`)
-  const seconds = runAt ? Math.max(0, runAt.getTime() - Date.now()) / 1000 : (delay ?? 0)
+  const seconds = runAt ? Math.max(0, runAt.getTime() - now) / 1000 : (delay ?? 0)
   if (typeof seconds === 'number' && seconds >= 0 && seconds <= LONGEST_DELAY) return seconds
   throw new ConfigError(
     `${owner}: a task can be delayed by 0 seconds to a year, got ${show(delay ?? runAt)}; correct or remove it.`,

@@ -69,7 +69,7 @@ export async function asyncIter(
   const { client = defaultClient(), cluster, taskName } = options
   const id = await newTaskId()
   const whole: IterHeader = {
-    ...{ id, count: lists.length, enqueuedAt: shared.enqueuedAt, name: taskName ?? nameOf(id) },
+    ...{ id, count: lists.length, enqueuedAt: client.now(), name: taskName ?? nameOf(id) },
     ...(group !== undefined && { group }),
     ...(hook !== undefined && { hook }),
     ...(cached !== undefined && { cached }),

@@ -83,7 +83,7 @@ function toLink(given: ChainLink): Link {
   if (typeof given !== 'object' || given === null || !('isPiped' in given)) throw noLinks([given])
   const { task, args, options, isPiped } = given
   const choices = choicesOf(calledTask(task), options)
-  const { run: _run, attempt: _attempt, enqueuedAt: _enqueuedAt, ...own } = choices
+  const { run: _run, attempt: _attempt, ...own } = choices
   return {
     ...own,
     ...(options.taskName !== undefined && { name: options.taskName }),

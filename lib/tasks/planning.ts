@@ -1,5 +1,5 @@
 /** From what a user says of a schedule to its plan. */
-import type { Settings } from '../config.ts'
+import type { Client } from '../client.ts'
 import { ConfigError, ScheduleError } from '../errors.ts'
 import { nearestName } from '../names.ts'
 import { ownZone } from './calendar.ts'
@@ -62,8 +62,9 @@ export async function newPlan(
   task: unknown,
   args: unknown,
   given: ScheduleSettings,
-  settings: Promise<Settings>,
+  client: Pick<Client, 'settings' | 'now'>,
 ): Promise<Plan> {
+  const settings = client.settings()
   const encoded = encode(checkArgs(args), 'args')
   const work = workOf(task, given.options)
   const checked = checkSettings(given, work.header.func)
@@ -72,7 +73,7 @@ export async function newPlan(
   const plan: Plan = {
     ...{ ...timing, ...work, isPaused: false, revision: 1 },
     args: pack(encoded, `The arguments of "${work.header.func}"`, await settings),
-    next: firstSlot(rhythm, checked.nextRun ?? new Date(), timing),
+    next: firstSlot(rhythm, checked.nextRun ?? new Date(client.now()), timing),
     ...manners(checked, timing.type),
   }
   return refuseUnseen(plan)
@@ -82,7 +83,7 @@ export async function newPlan(
  * Changes a plan. What is not given stays.
  * @throws as {@link newPlan} does
  */
-export async function changedPlan(plan: Plan, given: ScheduleSettings): Promise<Plan> {
+export async function changedPlan(plan: Plan, given: ScheduleSettings, now: number): Promise<Plan> {
   const checked = checkSettings(given, plan.header.func)
   const timing = isTimed(checked) ? timingOf(retimed(plan, checked)) : plan
   const rhythm = await rhythmOf(timing)
@@ -90,7 +91,7 @@ export async function changedPlan(plan: Plan, given: ScheduleSettings): Promise<
   return refuseUnseen({
     ...{ ...kept, ...timing, ...(checked.options && workOf(plan.header.func, checked.options)) },
     ...manners({ ...mannersOf(plan), ...checked }, timing.type),
-    next: nextSlot(plan, checked, rhythm, timing),
+    next: nextSlot(plan, checked, { rhythm, timing, now }),
     revision: plan.revision + 1,
   })
 }
@@ -147,11 +148,10 @@ function checkSetting(owner: string, name: string, value: unknown): void {
 function workOf(task: unknown, options: TaskOptions = {}): Pick<Plan, 'header' | 'taskName' | 'unique'> {
   refuseForeign(options)
   const definition = calledTask(task)
-  const { enqueuedAt: _, ...header } = choicesOf(definition, options)
   const { taskName } = options
   const unique = ruleOf(definition, options)
   return {
-    header: { ...header, ...(unique && { unique: true }) },
+    header: { ...choicesOf(definition, options), ...(unique && { unique: true }) },
     ...(taskName !== undefined && { taskName }),
     ...(unique && { unique }),
   }
@@ -208,11 +208,17 @@ function manners(given: ScheduleSettings, type: ScheduleType): Manners {
   }
 }
 
-function nextSlot(plan: Plan, { nextRun }: ScheduleSettings, rhythm: Rhythm, timing: Timing): Slot | null {
+interface Retiming {
+  readonly rhythm: Rhythm
+  readonly timing: Timing
+  readonly now: number
+}
+
+function nextSlot(plan: Plan, { nextRun }: ScheduleSettings, { rhythm, timing, now }: Retiming): Slot | null {
   if (nextRun !== undefined) return firstSlot(rhythm, nextRun, timing)
   if (timing === plan) return plan.next
   const from = timing.type === 'cron' ? undefined : plan.next?.at
-  return firstSlot(rhythm, new Date(from ?? Date.now()), timing)
+  return firstSlot(rhythm, new Date(from ?? now), timing)
 }
 
 function firstSlot(rhythm: Rhythm, from: Date, { cron }: Timing): Slot {

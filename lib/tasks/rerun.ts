@@ -19,7 +19,7 @@ export async function retryTask(
   if (!outcome) return false
   if (outcome.success || !outcome.final) throw notFailed(outcome)
   const { taskId: id, run, name, func, group, args, cluster: queue } = outcome
-  const header = { id, run: run + 1, attempt: 1, name, func, enqueuedAt: Date.now() }
+  const header = { id, run: run + 1, attempt: 1, name, func, enqueuedAt: client.now() }
   await client.enqueue([{ header: { ...header, ...(group !== undefined && { group }) }, args, queue }])
   return true
 }

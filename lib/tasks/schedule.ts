@@ -69,7 +69,7 @@ export async function schedule(
   args: unknown = [],
   { cluster, client = defaultClient(), ...given }: ScheduleOptions = {},
 ): Promise<Schedule> {
-  const planning = newPlan(task, args, given, client.settings())
+  const planning = newPlan(task, args, given, client)
   const [plan, queue, newId] = await Promise.all([planning, queueOf(cluster, client), loadIds()])
   const id = newId()
   const name = given.name ?? taskName(id)
@@ -158,7 +158,7 @@ export class Schedule {
    * @throws {ScheduleError} when an option is wrong, the name is taken, or the schedule is gone
    */
   update(changes: ScheduleSettings): Promise<Schedule> {
-    return this.#change(async (plan) => changedPlan(plan, changes), changes.name)
+    return this.#change(async (plan) => changedPlan(plan, changes, this.#client.now()), changes.name)
   }
 
   /** Makes no more tasks until {@link resume}. */
@@ -168,7 +168,7 @@ export class Schedule {
 
   /** Goes on after a pause, or after a failure whose cause is gone. Times that passed meanwhile are not made up for. */
   resume(): Promise<Schedule> {
-    return this.#change(async (plan) => resumed(plan, await rhythmOf(plan), Date.now()))
+    return this.#change(async (plan) => resumed(plan, await rhythmOf(plan), this.#client.now()))
   }
 
   /**
@@ -179,7 +179,8 @@ export class Schedule {
     const settings = await this.#client.settings()
     for (;;) {
       const former = await this.#current()
-      const task = taskOfSlot(former, parsePlan(former.plan), Date.now(), settings)
+      const now = this.#client.now()
+      const task = taskOfSlot(former, parsePlan(former.plan), { at: now, now }, settings)
       const record = { ...former, lastTask: task.taskId }
       const claim = { former, record, tasks: [task] }
       if (await this.#client.atStore(({ schedules }) => schedules.claim(claim)))

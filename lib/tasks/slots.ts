@@ -11,21 +11,21 @@ import { enqueueUnique, type UniqueRule } from './unique.ts'
 type Limits = Parameters<typeof pack>[2]
 
 /**
- * The task of a slot. Whoever makes it makes the same one.
+ * The task of a slot, made now. Whoever makes it makes the same one.
  * @param after the task that must be over first
  * @throws {SerializationError} when its arguments cannot be read, or are too large with the time in them
  */
 export function taskOfSlot(
   { id: scheduleId, queue, name }: Pick<ScheduleRecord, 'id' | 'queue' | 'name'>,
   plan: Plan,
-  at: number,
+  { at, now }: { readonly at: number; readonly now: number },
   limits: Limits,
   after: string | null = null,
 ): ScheduledTask {
   const id = derivedId(at, scheduleId, plan.revision)
   const header: TaskHeader = {
     ...{ group: name, ...plan.header },
-    ...{ id, name: plan.taskName ?? taskName(id), enqueuedAt: Date.now() },
+    ...{ id, name: plan.taskName ?? taskName(id), enqueuedAt: now },
   }
   const { unique } = plan
   const kept: Kept = { header, ...(unique && { unique }) }
