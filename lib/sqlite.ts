@@ -6,18 +6,22 @@ import { closeSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
+import { type Clock, systemClock } from './clock.ts'
 import { QclusterError } from './errors.ts'
 
 /** `normal` survives the death of every process, not a power cut; `full` survives that too, for a disk sync per commit. */
 export type Durability = 'normal' | 'full'
 
 export interface SqliteFileOptions {
+  /** Where it is; or what {@link inMemory} says, for what lasts as long as it is open. */
   readonly path: string
   readonly durability: Durability
   /** What makes version n of the file out of version n - 1; the first one makes it out of nothing. Never change one. */
   readonly migrations: readonly string[]
   /** Milliseconds to wait for another process to end its transaction; 10,000 by default. Ours last a few. */
   readonly patience?: number
+  /** What the times in it go by; the machine's where it is absent. */
+  readonly clock?: Pick<Clock, 'now'>
   /** The class of what this file throws. */
   readonly Failure: new (
     message: string,
@@ -54,6 +58,11 @@ export class SqliteFile {
     await this.#flushing
     this.#database?.close()
     this.#database = undefined
+  }
+
+  /** What time it is: milliseconds since the epoch. */
+  now(): number {
+    return (this.#options.clock ?? systemClock).now()
   }
 
   get isOpen(): boolean {
@@ -167,6 +176,13 @@ export class SqliteFile {
   }
 }
 
+/** A path that leads to no file: whoever opens the same name in this process shares what is kept. */
+export function inMemory(name: string): string {
+  return `${MEMORY}${name}?mode=memory&cache=shared`
+}
+
+const MEMORY = 'file:'
+
 /** True when the file is well and what was to be written is at fault, by what its error was caused by. */
 export function isValueAtFault({ cause }: Error): boolean {
   const { code } = (cause ?? {}) as NodeJS.ErrnoException
@@ -179,6 +195,7 @@ const MOST_ROWS = 2_000
 /** Primary result codes of SQLite (https://sqlite.org/rescode.html). */
 const CODE = {
   busy: 5,
+  locked: 6,
   readonly: 8,
   io: 10,
   corrupt: 11,
@@ -189,6 +206,9 @@ const CODE = {
   mismatch: 20,
   notADatabase: 26,
 } as const
+/** After these it helps to wait; the latter is said of what is in memory. */
+const TAKEN = new Set<number | undefined>([CODE.busy, CODE.locked])
+
 /** After these nothing but opening the file again can help. */
 const UNUSABLE = new Set<number | undefined>([
   CODE.readonly,
@@ -298,10 +318,11 @@ class OpenDatabase {
 
 async function openDatabase(options: SqliteFileOptions): Promise<OpenDatabase> {
   const { DatabaseSync } = await import('node:sqlite')
-  makePrivateFile(options.path)
+  const isFile = !options.path.startsWith(MEMORY)
+  if (isFile) makePrivateFile(options.path)
   const database = new DatabaseSync(options.path, { timeout: 0 })
   try {
-    await whenFree(options, () => useWriteAheadLog(database))
+    if (isFile) await whenFree(options, () => useWriteAheadLog(database))
     database.exec(`pragma synchronous = ${options.durability === 'full' ? 'full' : 'normal'}`)
     // Moving the log into the file syncs the disk: four times as seldom as SQLite would, for a log of up to 16 MB.
     database.exec('pragma wal_autocheckpoint = 4000')
@@ -349,7 +370,7 @@ async function whenFree<T>({ path, patience = 10_000 }: SqliteFileOptions, work:
     try {
       return work()
     } catch (error) {
-      if (primaryCode(error) !== CODE.busy) throw error
+      if (!TAKEN.has(primaryCode(error))) throw error
       if (performance.now() > deadline) throw lockedTrouble(path, patience, error)
     }
     await sleep(1)

@@ -22,7 +22,7 @@ export class SqliteCancellations implements Cancellations {
 
   async add(cancellations: readonly Cancellation[]): Promise<void> {
     await this.#file.write(() => {
-      this.#file.run('delete from cancellations where at < ?', Date.now() - REMEMBERED)
+      this.#file.run('delete from cancellations where at < ?', this.#file.now() - REMEMBERED)
       for (const one of cancellations) this.#file.run(UPSERT, keyOfTarget(one), one.at)
     }, cancellations.length)
   }

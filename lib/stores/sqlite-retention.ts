@@ -76,7 +76,7 @@ export class Ranks {
   prune(): void {
     const { limit, atLeast } = this.#retention
     if (limit <= 0) return
-    const stoppedBy = Date.now() - atLeast
+    const stoppedBy = this.#file.now() - atLeast
     for (const [name, { newest, added }] of this.#buckets)
       if (added > 0) this.#file.run(PRUNE, name, newest - limit, 2 * added + 20, stoppedBy)
   }

@@ -66,7 +66,7 @@ export class SqliteSchedules implements Schedules {
 
   agenda(queue: string, most: number): Promise<Agenda> {
     return this.#file.read(() => {
-      const now = Date.now()
+      const now = this.#file.now()
       const found = this.#file.all<DueRow>(SELECT_DUE, queue, most + 1)
       const due = found.filter((row) => (row.due as number) <= now).slice(0, most)
       const tasks = this.#file.get<Counts>(COUNT_TASKS, queue) as Counts
@@ -78,13 +78,13 @@ export class SqliteSchedules implements Schedules {
     return this.#change(() => {
       if (!this.#exchange(claim)) return false
       for (const { taskId, queue, scheduleId, header, args, after } of claim.tasks)
-        this.#file.run(ADD_TASK, taskId, queue, scheduleId, header, args, after, after ? 0 : Date.now())
+        this.#file.run(ADD_TASK, taskId, queue, scheduleId, header, args, after, after ? 0 : this.#file.now())
       return true
     }, claim.tasks.length + 1)
   }
 
   takeOver(queue: string, patience: number): Promise<ScheduledTask[]> {
-    const now = Date.now()
+    const now = this.#file.now()
     return this.#file.write(() =>
       this.#file.all<TaskRow>(TAKE_OVER, now, queue, now - patience).map(toScheduledTask),
     )

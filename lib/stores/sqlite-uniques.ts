@@ -25,8 +25,9 @@ export class SqliteUniques implements Uniques {
 
   reserve(wanted: readonly Reservation[], patience: number): Promise<Holder[]> {
     return this.#file.write(() => {
-      this.#file.run(FORGET_FREE, Date.now())
-      return wanted.map((one) => this.#reserve(one, Date.now(), patience))
+      const now = this.#file.now()
+      this.#file.run(FORGET_FREE, now)
+      return wanted.map((one) => this.#reserve(one, now, patience))
     }, wanted.length)
   }
 

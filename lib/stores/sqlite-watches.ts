@@ -1,6 +1,6 @@
 /** Who wants to hear of what is written to `results.db`: doorbells that are listed in the file, by topic. */
 import { tmpdir } from 'node:os'
-import { makeRuntimeDirectory, type RuntimeDirectory } from '../directory.ts'
+import { makeRuntimeDirectory } from '../directory.ts'
 import { type Doorbell, hangDoorbell, Ringer } from '../doorbell.ts'
 import { StoreError } from '../errors.ts'
 import type { SqliteFile } from '../sqlite.ts'
@@ -14,12 +14,13 @@ export const TOPIC_COLUMN = `alter table watchers add column topic text not null
 /** The doorbells of one process, and what rings those of the others. */
 export class SqliteWatches {
   readonly #file: SqliteFile
+  readonly #bells: Bells
   readonly #watches = new Set<Watch>()
-  readonly #ringer: Ringer
 
-  constructor(file: SqliteFile) {
+  constructor(file: SqliteFile, bells?: Bells) {
     this.#file = file
-    this.#ringer = new Ringer((doorbell) => void this.#unlist(doorbell).catch(() => {})) // The next ring tries again.
+    // The next ring tries again.
+    this.#bells = bells ?? new Doorbells((path) => void this.#unlist(path).catch(() => {}))
   }
 
   /** After a loss the file may be another one, which does not list them. */
@@ -29,11 +30,11 @@ export class SqliteWatches {
 
   async close(): Promise<void> {
     for (const watch of this.#watches) await this.#end(watch)
-    this.#ringer.close()
+    this.#bells.close()
   }
 
   async begin(topic: Topic, onRing: (notes: readonly string[]) => void): Promise<{ stop(): Promise<void> }> {
-    const watch = await hangUp(topic, onRing)
+    const watch = { topic, doorbell: await this.#bells.hang(topic, onRing) }
     this.#watches.add(watch)
     try {
       await this.#list(watch)
@@ -52,13 +53,12 @@ export class SqliteWatches {
   }
 
   ring(doorbells: readonly string[], notes: readonly string[]): void {
-    for (const doorbell of doorbells) for (const note of notes) this.#ringer.ring(doorbell, note)
+    for (const doorbell of doorbells) for (const note of notes) this.#bells.ring(doorbell, note)
   }
 
   async #end(watch: Watch): Promise<void> {
     if (!this.#watches.delete(watch)) return
     await watch.doorbell.close()
-    watch.directory.remove()
     // When it cannot be unlisted, the next write finds nobody there and does it.
     await this.#unlist(watch.doorbell.path).catch(() => {})
   }
@@ -74,21 +74,45 @@ export class SqliteWatches {
   }
 }
 
-/** A doorbell in a directory of its own. */
 interface Watch {
   readonly topic: Topic
-  readonly directory: RuntimeDirectory
   readonly doorbell: Doorbell
 }
 
-async function hangUp(topic: Topic, onRing: (notes: readonly string[]) => void): Promise<Watch> {
-  try {
-    const directory = makeRuntimeDirectory()
-    return { topic, directory, doorbell: await hangDoorbell(directory.path, topic, onRing) }
-  } catch (error) {
-    throw new StoreError(
-      `No socket could be made under ${tmpdir()} (${(error as Error).message}): set TMPDIR to a folder that this user can write.`,
-      { cause: error },
-    )
+/** How those who want to hear of something are reached. */
+export interface Bells {
+  hang(topic: Topic, onRing: (notes: readonly string[]) => void): Promise<Doorbell>
+  ring(path: string, note: string): void
+  close(): void
+}
+
+/** Sockets, each in a directory of its own, for other processes to ring. */
+class Doorbells implements Bells {
+  readonly #ringer: Ringer
+
+  /** `onDead` is told the path of a doorbell at which nobody listens any more. */
+  constructor(onDead: (path: string) => void) {
+    this.#ringer = new Ringer(onDead)
+  }
+
+  async hang(topic: Topic, onRing: (notes: readonly string[]) => void): Promise<Doorbell> {
+    try {
+      const directory = makeRuntimeDirectory()
+      const { path, close } = await hangDoorbell(directory.path, topic, onRing)
+      return { path, close: () => close().then(() => directory.remove()) }
+    } catch (error) {
+      throw new StoreError(
+        `No socket could be made under ${tmpdir()} (${(error as Error).message}): set TMPDIR to a folder that this user can write.`,
+        { cause: error },
+      )
+    }
+  }
+
+  ring(path: string, note: string): void {
+    this.#ringer.ring(path, note)
+  }
+
+  close(): void {
+    this.#ringer.close()
   }
 }

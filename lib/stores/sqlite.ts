@@ -1,12 +1,13 @@
 /** The embedded store: what has happened is kept in `results.db` in the data folder, shared by any number of processes. */
 import { join } from 'node:path'
+import type { Clock } from '../clock.ts'
 import { OutcomeRefusedError, StoreError } from '../errors.ts'
 import { type Durability, isValueAtFault, SqliteFile } from '../sqlite.ts'
 import { CANCELLATION_TABLES, SqliteCancellations } from './sqlite-cancellations.ts'
 import { type Rank, RETENTION_TABLES, SqliteRetention } from './sqlite-retention.ts'
 import { SCHEDULE_TABLES, SqliteSchedules } from './sqlite-schedules.ts'
 import { SqliteUniques, UNIQUE_TABLES } from './sqlite-uniques.ts'
-import { SqliteWatches, TOPIC_COLUMN } from './sqlite-watches.ts'
+import { type Bells, SqliteWatches, TOPIC_COLUMN } from './sqlite-watches.ts'
 import type {
   Decision,
   Fate,
@@ -29,11 +30,21 @@ export interface SqliteStoreOptions {
 }
 
 /** Makes a store over `results.db` in the data folder; nothing is opened before `connect()`. */
-export function sqliteStore(options: SqliteStoreOptions): Store {
-  return new SqliteStore(options)
+export function sqliteStore({ dataDir, ...options }: SqliteStoreOptions): Store {
+  return new SqliteStore({ path: join(dataDir, 'results.db'), ...options })
 }
 
-class SqliteStore implements Store {
+/** Where a store keeps what has happened, and how. */
+export interface SqliteStoreParts extends Omit<SqliteStoreOptions, 'dataDir'> {
+  readonly path: string
+  /** How watchers are reached; by sockets where it is absent. */
+  readonly bells?: Bells
+  /** What its times go by; the machine's where it is absent. */
+  readonly clock?: Pick<Clock, 'now'>
+}
+
+/** The embedded store, wherever its tables are. */
+export class SqliteStore implements Store {
   readonly schedules: SqliteSchedules
   readonly uniques: SqliteUniques
   readonly cancellations: SqliteCancellations
@@ -41,11 +52,13 @@ class SqliteStore implements Store {
   readonly #watches: SqliteWatches
   readonly #retention: SqliteRetention | undefined
 
-  constructor({ dataDir, durability = 'normal', retention }: SqliteStoreOptions) {
-    const path = join(dataDir, 'results.db')
-    this.#file = new SqliteFile({ path, durability, migrations: MIGRATIONS, Failure: StoreError })
+  constructor({ path, durability = 'normal', retention, bells, clock }: SqliteStoreParts) {
+    this.#file = new SqliteFile({
+      ...{ path, durability, migrations: MIGRATIONS, Failure: StoreError },
+      ...(clock && { clock }),
+    })
     if (retention) this.#retention = new SqliteRetention(this.#file, retention)
-    this.#watches = new SqliteWatches(this.#file)
+    this.#watches = new SqliteWatches(this.#file, bells)
     this.schedules = new SqliteSchedules(this.#file, this.#watches)
     this.uniques = new SqliteUniques(this.#file)
     this.cancellations = new SqliteCancellations(this.#file)
@@ -77,12 +90,14 @@ class SqliteStore implements Store {
 
   fetch(taskIds: readonly string[]): Promise<SavedOutcome[]> {
     return this.#file.read(() =>
-      this.#file.all<Row>(`${SELECT} ${AMONG} and ${IS_KEPT}`, JSON.stringify(taskIds)).map(toRecord),
+      this.#file
+        .all<Row>(`${SELECT} ${AMONG} and ${IS_KEPT}`, JSON.stringify(taskIds), this.#file.now())
+        .map(toRecord),
     )
   }
 
   async fetchByName(name: string): Promise<SavedOutcome | undefined> {
-    const row = await this.#file.read(() => this.#file.get<Row>(SELECT_BY_NAME, name))
+    const row = await this.#file.read(() => this.#file.get<Row>(SELECT_BY_NAME, name, this.#file.now()))
     return row && toRecord(row)
   }
 
@@ -106,6 +121,7 @@ class SqliteStore implements Store {
       this.#file.all<Row>(
         `${SELECT} where ${where} and ${IS_KEPT} ${NEWEST}`,
         ...values,
+        this.#file.now(),
         filter.limit ?? ALL,
       ),
     )
@@ -118,7 +134,7 @@ class SqliteStore implements Store {
   }
 
   async countGroup(group: string): Promise<GroupCounts> {
-    const rows = await this.#file.read(() => this.#file.all<Tally>(COUNT_GROUP, group))
+    const rows = await this.#file.read(() => this.#file.all<Tally>(COUNT_GROUP, group, this.#file.now()))
     return {
       successes: sum(rows, isSuccess),
       failures: sum(rows, isFailure),
@@ -152,7 +168,7 @@ class SqliteStore implements Store {
       if (this.#upsert(outcome, rank) && rank) ranks?.take(rank)
     }
     ranks?.prune()
-    this.#file.run(DELETE_EXPIRED)
+    this.#file.run(DELETE_EXPIRED, this.#file.now())
   }
 
   /** Whether it was better than what was known. */
@@ -309,9 +325,9 @@ const SELECT = `
 const AMONG = 'where task_id in (select value from json_each(?))'
 
 /** Its time has not come, or it has none. */
-const IS_KEPT = `(expires_at is null or expires_at > unixepoch('subsec') * 1000)`
+const IS_KEPT = `(expires_at is null or expires_at > ?)`
 
-const DELETE_EXPIRED = `delete from tasks where expires_at <= unixepoch('subsec') * 1000`
+const DELETE_EXPIRED = `delete from tasks where expires_at <= ?`
 
 const NEWEST = 'order by seq desc limit ?'
 

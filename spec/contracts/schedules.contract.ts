@@ -1,8 +1,8 @@
 import { expect } from 'chai'
-import { createStore, type Store } from '../../lib/stores/index.ts'
+import type { Store } from '../../lib/stores/index.ts'
 import type { Claim, ScheduledTask, ScheduleRecord } from '../../lib/stores/schedules.ts'
 import { outcomeOf, range } from './material.ts'
-import type { StorePlace } from './store.contract.ts'
+import { type StorePlace, storeAt } from './store.contract.ts'
 
 const LONG = 10_000
 
@@ -39,8 +39,7 @@ export function describeSchedules(name: string, makeStore: () => Promise<StorePl
 
     async function open(limit?: number): Promise<Store> {
       const retention = { queue: 'default', per: null, atLeast: 0 }
-      const kept = limit === undefined ? {} : { retention: { ...retention, limit } }
-      const opened = await createStore({ ...place.options, ...kept })
+      const opened = await storeAt(place, limit === undefined ? undefined : { ...retention, limit })
       stores.push(opened)
       await opened.connect()
       return opened

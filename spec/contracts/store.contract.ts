@@ -12,22 +12,39 @@ import type { Reservation } from '../../lib/stores/uniques.ts'
 import { Inbox, outcomeOf, type Peer, peer, range } from './material.ts'
 import type { PeerOrder } from './peer.ts'
 
-/** Where a store lives: what `createStore` is given, here and in other processes, and how to clean up after it. */
+/** Where a store lives, and how to clean up after it. */
 export interface StorePlace {
-  readonly options: StoreOptions
+  /** What `createStore` is given, here and in other processes; absent where no other process gets there. */
+  readonly options?: StoreOptions
+  /** One more store there, where `createStore` makes none. */
+  readonly make?: (retention?: Retention) => Store
   remove(): Promise<void>
 }
 
-/** The contract of every store. `makeStore` makes the place for one, empty; each spec gets its own. */
-export function describeStore(name: string, makeStore: () => Promise<StorePlace>): void {
+/** A store of a place; nothing is opened before `connect()`. */
+export async function storeAt({ make, options }: StorePlace, retention?: Retention): Promise<Store> {
+  return make?.(retention) ?? createStore({ ...(options as StoreOptions), ...(retention && { retention }) })
+}
+
+/**
+ * The contract of every store. `makeStore` makes the place for one, empty; each spec gets its own. Where other processes
+ * cannot get there, `ofOneProcess` says so.
+ */
+export function describeStore(
+  name: string,
+  makeStore: () => Promise<StorePlace>,
+  { ofOneProcess = false } = {},
+): void {
   describe(`${name}, as a store`, () => {
     let place: StorePlace
     let store: Store
     let stores: Store[]
     let peers: Peer[]
+    let options: StoreOptions
 
     beforeEach(async () => {
       place = await makeStore()
+      options = place.options as StoreOptions
       stores = []
       peers = []
       store = await open()
@@ -39,7 +56,7 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
     })
 
     async function open(retention?: Retention): Promise<Store> {
-      const opened = await createStore({ ...place.options, ...(retention && { retention }) })
+      const opened = await storeAt(place, retention)
       stores.push(opened)
       await opened.connect()
       return opened
@@ -77,7 +94,7 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
       })
 
       it('rejects everything before connect() with a sentence', async () => {
-        const early = await createStore(place.options)
+        const early = await storeAt(place)
         const refused = await early.save([success()]).catch((error: unknown) => error)
         expect(refused).to.be.instanceOf(StoreError)
         expect(refused).to.have.property('message').that.includes('connect')
@@ -174,13 +191,12 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
         expect(await store.fetch(['a', 'b'])).to.have.lengthOf(1)
       })
 
-      it('loses nothing of four processes that save at once and end by themselves', async () => {
-        const savers = range(4).map((i) =>
-          start({ do: 'save', at: place.options, prefix: `p${i}-`, count: 200 }),
-        )
-        expect(await Promise.all(savers.map((saver) => saver.ended()))).to.deep.equal([0, 0, 0, 0])
-        expect(await store.counts()).to.deep.equal({ successes: 800, failures: 0 })
-      }).timeout(30_000)
+      if (!ofOneProcess)
+        it('loses nothing of four processes that save at once and end by themselves', async () => {
+          const savers = range(4).map((i) => start({ do: 'save', at: options, prefix: `p${i}-`, count: 200 }))
+          expect(await Promise.all(savers.map((saver) => saver.ended()))).to.deep.equal([0, 0, 0, 0])
+          expect(await store.counts()).to.deep.equal({ successes: 800, failures: 0 })
+        }).timeout(30_000)
     })
 
     describe('keeping successes', () => {
@@ -516,19 +532,20 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
         expect(await inbox.atLeast(2)).to.deep.equal(['a', 'b'])
       })
 
-      it('wakes all who watch, whatever process saves', async () => {
-        const watchers = [store, store, await open()]
-        const inboxes = await Promise.all(
-          watchers.map(async (watching) => {
-            const inbox = new Inbox<string>()
-            await watching.watch(inbox.put)
-            return inbox
-          }),
-        )
-        start({ do: 'save', at: place.options, prefix: 'peer-', count: 3 })
-        const expected = ['peer-0', 'peer-1', 'peer-2']
-        for (const inbox of inboxes) expect(await inbox.atLeast(3)).to.have.members(expected)
-      })
+      if (!ofOneProcess)
+        it('wakes all who watch, whatever process saves', async () => {
+          const watchers = [store, store, await open()]
+          const inboxes = await Promise.all(
+            watchers.map(async (watching) => {
+              const inbox = new Inbox<string>()
+              await watching.watch(inbox.put)
+              return inbox
+            }),
+          )
+          start({ do: 'save', at: options, prefix: 'peer-', count: 3 })
+          const expected = ['peer-0', 'peer-1', 'peer-2']
+          for (const inbox of inboxes) expect(await inbox.atLeast(3)).to.have.members(expected)
+        })
 
       it('tells of thousands of outcomes saved together', async () => {
         const inbox = new Inbox<string>()
@@ -548,11 +565,12 @@ export function describeStore(name: string, makeStore: () => Promise<StorePlace>
         expect(stopped.items).to.be.empty
       })
 
-      it('keeps no process from ending', async () => {
-        const watcher = start({ do: 'watch', at: place.options })
-        expect(await watcher.ended()).to.equal(0)
-        await store.save([outcomeOf('a')])
-      })
+      if (!ofOneProcess)
+        it('keeps no process from ending', async () => {
+          const watcher = start({ do: 'watch', at: options })
+          expect(await watcher.ended()).to.equal(0)
+          await store.save([outcomeOf('a')])
+        })
     })
   })
 }
