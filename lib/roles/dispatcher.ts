@@ -174,6 +174,7 @@ export class Dispatcher {
     known.opened = opened
     known.isUrgent = opened.header.priority === 'high'
     if (known.verdict) this.#carryOut([known.verdict])
+    else if (isUndecided(known)) this.#ask([known], [])
     return null
   }
 
@@ -300,7 +301,8 @@ export class Dispatcher {
   #greetMonitor(unsettled: readonly Verdict[]): void {
     this.#monitorSaid = true
     this.#carryOut(unsettled)
-    this.#ask(this.#heldAt('asked'), this.#heldAt('unfinished'))
+    const undecided = [...this.#held.values()].filter(isUndecided)
+    this.#ask([...this.#heldAt('asked'), ...undecided], this.#heldAt('unfinished'))
     this.#tellWithdrawn(this.#heldAt('withdrawn'))
     const left = new Set(this.#heldAt('left').map(({ worker }) => worker as string))
     for (const worker of left) this.#tellLeft(worker)
@@ -521,6 +523,14 @@ export class Dispatcher {
     this.#draining = false
     this.#options.report({ type: 'dispatcher.drained' })
   }
+}
+
+/**
+ * Its worker said that it holds the run, and it is redelivered: the monitor may have noted before that it is decided, when
+ * nobody here knew of it, and will not say it again unless it is asked.
+ */
+function isUndecided({ place, opened, receipt, verdict }: Held): boolean {
+  return place === 'ended' && opened !== null && receipt !== null && verdict === null
 }
 
 const idOf = ({ opened }: Held): string => opened?.header.id ?? ''

@@ -101,6 +101,31 @@ describe('the dispatcher', () => {
     expect(dispatcher.size).to.equal(0)
   })
 
+  it('asks about a redelivered run whose worker says that it holds it, for it may be decided already', async () => {
+    const { dispatcher, settled, toMonitor, worker } = desk()
+    const a = headerOf()
+    const verdict = { key: key(a), fate: 'ack' as const }
+    dispatcher.attend((message) => void toMonitor.push(message))
+    // A former pusher was killed before it had settled it, and the worker has not heard that it is released.
+    dispatcher.hearMonitor({ kind: 'hello', unsettled: [verdict] })
+    worker('w1', [key(a)])
+    dispatcher.take([deliver(a, 2)])
+    expect(toMonitor).to.deep.equal([
+      { kind: 'settled', keys: [key(a)] },
+      { kind: 'lookup', headers: [a] },
+    ])
+    dispatcher.unattend()
+    dispatcher.attend((message) => void toMonitor.push(message))
+    dispatcher.hearMonitor({ kind: 'hello', unsettled: [] })
+    expect(toMonitor.at(-1), 'a new monitor too').to.deep.equal({ kind: 'lookup', headers: [a] })
+    dispatcher.hearMonitor({ kind: 'unknown', keys: [key(a)] })
+    expect(dispatcher.size, 'its worker is still to tell how it ended').to.equal(1)
+    dispatcher.hearMonitor({ kind: 'verdicts', verdicts: [verdict] })
+    await new Promise(setImmediate)
+    expect(settled.map(({ type }) => type)).to.deep.equal(['ack'])
+    expect(dispatcher.size).to.equal(0)
+  })
+
   it('replaces the receipt of a run that is still running here, and does not run it again', async () => {
     const { dispatcher, settled, monitor, worker } = desk()
     monitor()
