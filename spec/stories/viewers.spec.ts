@@ -1,0 +1,105 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { expect } from 'chai'
+import { asyncTasks, Client, Cluster } from 'qcluster'
+import { WebSocket } from 'ws'
+import type { Hub } from '../../lib/inspection/hub.ts'
+import { type InspectionServer, serveInspection } from '../../lib/inspection/server.ts'
+import { pause } from '../contracts/material.ts'
+
+const TASKS = 1_000
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
+describe('a cluster that ten look at', function () {
+  this.timeout(120_000)
+  let folder: string
+  let cluster: Cluster
+  let client: Client
+  let server: InspectionServer
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'qcluster-story-'))
+    const tasks = [join(import.meta.dirname, 'fixtures', 'tasks.mjs')]
+    const options = { tasks, workers: 1, dataDir: folder, logLevel: 'silent' } as const
+    cluster = new Cluster(options)
+    client = new Client(options)
+    await cluster.start()
+    while (cluster.stat.processes.some(({ pid }) => pid === null)) await pause()
+    // The built package's hub; to TypeScript the class is another one than that of the sources.
+    server = await serveInspection(cluster.hub as unknown as Hub, { port: 0 })
+  })
+  after(async () => {
+    await server.close()
+    await cluster.stop()
+    await client.close()
+    await rm(folder, { recursive: true })
+  })
+
+  /** Looks, and resolves when it has been told where the scheduler is, who comes last. */
+  async function look(): Promise<WebSocket> {
+    const viewer = new WebSocket(server.url)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    viewer.on('message', (text: Buffer) => {
+      if (text.includes('"name":"scheduler ')) resolve()
+    })
+    await promise
+    return viewer
+  }
+
+  async function leave(viewer: WebSocket): Promise<void> {
+    viewer.terminate()
+    await once(viewer, 'close')
+  }
+
+  async function comeAgain(times: number): Promise<void> {
+    for (let n = 0; n < times; n += 1) await leave(await look())
+  }
+
+  /** Does some work, and returns what all that the cluster has forked used of a processor for it: milliseconds. */
+  async function work(meanwhile: () => Promise<void> = async () => {}): Promise<number> {
+    const before = usedBy(cluster)
+    const numbers = Array.from({ length: TASKS }, (_, n) => [n, n])
+    const tasks = await asyncTasks('math.add', numbers, { client })
+    const [results] = await Promise.all([
+      Promise.all(tasks.map((task) => task.result({ wait: 60_000 }))),
+      meanwhile(),
+    ])
+    expect(results).to.deep.equal(numbers.map(([n = 0]) => 2 * n))
+    return usedBy(cluster) - before
+  }
+
+  function memory(): number {
+    collectGarbage()
+    return process.memoryUsage().heapUsed
+  }
+
+  it('does its work for no more, though one of them comes again a hundred times, and takes no more memory', async () => {
+    await work()
+    const alone = [await work(), await work(), await work()]
+    const viewers = await Promise.all(Array.from({ length: 9 }, look))
+    const seen = [await work(() => comeAgain(50)), await work(), await work()]
+    const before = memory()
+    seen.push(await work(() => comeAgain(100)))
+    const after = memory()
+    await Promise.all(viewers.map(leave))
+    expect(Math.min(...seen)).to.be.below(1.5 * Math.min(...alone))
+    expect(after - before).to.be.below(2_000_000)
+  })
+})
+
+function usedBy({ stat }: Cluster): number {
+  const ticks = stat.processes.map(({ pid }) => {
+    // The name of the process, in brackets, may hold blanks itself.
+    const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')
+    const [user, system] = fields.split(' ').slice(11, 13).map(Number)
+    return Number(user) + Number(system)
+  })
+  return ticks.reduce((sum, one) => sum + one, 0) * 10
+}
