@@ -73,6 +73,8 @@ export function serveProcess(logic: AnyActorLogic | ((served: ServedProcess) => 
     } else
       void begin(logic, message, () => watch).then((one) => {
         begun = one
+        // It may have come in the same batch as the input.
+        one.inspect(watch)
         for (const event of early.splice(0)) one.deliver(event)
       }, fail)
   })
@@ -112,7 +114,12 @@ async function begin(
   actor.on('process.ready', () => setImmediate(flushCompileCache))
   actor.subscribe({ next: () => pulse?.stir(), error: fail, complete: () => void leave(0) })
   channel.inspection = inspectionOf(actor.system)
-  const inspect = (wanted: Watch | null) => inspectFor(wanted, actor, name)
+  let watched: Watch | null = null
+  const inspect = (wanted: Watch | null) => {
+    if (wanted === watched) return
+    watched = wanted
+    inspectFor(wanted, actor, name)
+  }
   inspect(watch())
   actor.start()
   pulse = pulseOf(root, actor, () => measures())
