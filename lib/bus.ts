@@ -90,7 +90,8 @@ class Line {
 
   #begin(): void {
     this.#report({ type: 'line.opened' })
-    this.#lookAround().catch(this.#lose)
+    // A broker may be unable to ask the others, and carry our own word all the same; where it is lost, it says so.
+    this.#lookAround().catch(() => {})
   }
 
   /** Nobody waits for it: a broker may take a second to collect them. */

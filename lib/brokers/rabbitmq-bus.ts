@@ -13,11 +13,15 @@ import type { Channel, ConsumeMessage, Message } from 'amqplib'
 import { BrokerError } from '../errors.ts'
 import type { ControlRequest, Listener, ListenOptions } from './broker.ts'
 import type { Link } from './rabbitmq-link.ts'
+import { Outlet } from './rabbitmq-outlet.ts'
 import { asBrokerError } from './rabbitmq-publisher.ts'
 import { isMissing, using, workQueue } from './rabbitmq-topology.ts'
 
 export interface BusOptions {
-  readonly connect: () => Promise<Link>
+  /** Gives the connection that is listened on. Nothing is said on it: a server that is low on memory goes on reading it. */
+  readonly listen: () => Promise<Link>
+  /** Gives the connection that is spoken on. */
+  readonly speak: () => Promise<Link>
   /** What this broker's consumers of a queue hold. */
   readonly held: (queue: string) => Held
 }
@@ -124,8 +128,8 @@ export class RabbitmqBus {
 
   async #open(): Promise<Station> {
     try {
-      const link = await this.#options.connect()
-      const station = await Station.open(link, (key, body) => this.#answer(key, body))
+      const { listen, speak } = this.#options
+      const station = await Station.open(await listen(), speak, (key, body) => this.#answer(key, body))
       void station.ended.then(() => this.#forget())
       return station
     } catch (error) {
@@ -150,29 +154,42 @@ export class RabbitmqBus {
 interface Question {
   readonly onAnswer: (body: string) => boolean
   readonly finish: () => void
+  readonly fail: (error: BrokerError) => void
 }
+
+type AnswerTo = (key: string, body: string) => string
 
 /** An address on the bus for as long as its channel is open. It does not keep the process. */
 class Station {
   readonly ended: Promise<BrokerError>
   readonly #link: Link
   readonly #channel: Channel
-  readonly #answer: (key: string, body: string) => string
+  readonly #outlet: Outlet
+  readonly #answer: AnswerTo
   readonly #listeners = new Set<ListenOptions>()
   readonly #questions = new Map<string, Question>()
   readonly #bound = new Set<string>()
   #queue = ''
 
-  static async open(link: Link, answer: (key: string, body: string) => string): Promise<Station> {
-    const station = new Station(link, await link.channel(), answer)
+  static async open(link: Link, speak: () => Promise<Link>, answer: AnswerTo): Promise<Station> {
+    const station = new Station(link, await link.channel(), { speak, answer })
     await station.#open()
     return station
   }
 
-  constructor(link: Link, channel: Channel, answer: (key: string, body: string) => string) {
+  constructor(
+    link: Link,
+    channel: Channel,
+    { speak, answer }: { readonly speak: () => Promise<Link>; readonly answer: AnswerTo },
+  ) {
     this.#link = link
     this.#channel = channel
     this.#answer = answer
+    this.#outlet = new Outlet({
+      connect: speak,
+      onReturned: ({ properties }) => this.#questions.get(properties.correlationId)?.finish(),
+      onClosed: (error) => this.#failAll(error),
+    })
     this.ended = this.#watch()
   }
 
@@ -191,17 +208,19 @@ class Station {
     return consumerCount
   }
 
-  /** Resolves when the time is over, an answer suffices, or nobody hears it. */
+  /**
+   * Resolves when the time is over, an answer suffices, or nobody hears it.
+   * @throws {BrokerError} as soon as it is known that no answer can come
+   */
   async ask(key: string, body: string, patience: number, onAnswer: (body: string) => boolean): Promise<void> {
+    const mouth = await this.#outlet.open()
     const id = randomUUID()
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const timer = setTimeout(resolve, patience)
-    void this.ended.then(reject)
-    this.#questions.set(id, { onAnswer, finish: resolve })
+    this.#questions.set(id, { onAnswer, finish: resolve, fail: reject })
     const expiration = Math.ceil(patience)
     try {
-      const properties = { mandatory: true, replyTo: this.#queue, correlationId: id, expiration }
-      this.#channel.publish(EXCHANGE, key, Buffer.from(body), properties)
+      mouth.say(EXCHANGE, key, body, { mandatory: true, replyTo: this.#queue, correlationId: id, expiration })
       await promise
     } finally {
       clearTimeout(timer)
@@ -276,11 +295,16 @@ class Station {
 
   #reply({ properties: { replyTo, correlationId } }: Message, body: string): void {
     if (typeof replyTo !== 'string') return
-    try {
-      this.#channel.publish('', replyTo, Buffer.from(body), { correlationId: String(correlationId) })
-    } catch {
-      // The channel is gone, and with it whoever waited has been told, or will be by its patience.
+    const reply = async () => {
+      const mouth = await this.#outlet.open()
+      mouth.say('', replyTo, body, { correlationId: String(correlationId) })
     }
+    // Where it cannot be said, whoever waited has been told, or will be by its patience.
+    reply().catch(() => {})
+  }
+
+  #failAll(error: BrokerError): void {
+    for (const { fail } of this.#questions.values()) fail(error)
   }
 
   async #watch(): Promise<BrokerError> {
@@ -288,7 +312,6 @@ class Station {
     this.#channel.on('error', (error) => {
       reason = error
     })
-    this.#channel.on('return', ({ properties }) => this.#questions.get(properties.correlationId)?.finish())
     await new Promise<void>((resolve) => this.#channel.on('close', resolve))
     const error = reason
       ? asBrokerError(reason)
@@ -297,6 +320,7 @@ class Station {
         : closed()
     for (const { onLost } of this.#listeners) onLost(error)
     this.#listeners.clear()
+    this.#failAll(error)
     return error
   }
 }

@@ -1,4 +1,5 @@
 /** One connection to RabbitMQ: opened at the first server that answers, watched, and closed. The only file with amqplib in it. */
+import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import type { Channel, ChannelModel, ConfirmChannel } from 'amqplib'
 import { BrokerError } from '../errors.ts'
@@ -11,9 +12,9 @@ const CLOSE_TIMEOUT = 2_000
 
 /**
  * A connection that is open until it is closed or lost. It does not keep the process, except while somebody {@link hold}s
- * it.
+ * it. It tells when the server takes no messages from it any more, and when it does again.
  */
-export class Link {
+export class Link extends EventEmitter<{ blocked: []; unblocked: [] }> {
   readonly traits: Traits
   /** The server, for people. */
   readonly place: string
@@ -26,6 +27,9 @@ export class Link {
   #holders = 0
 
   constructor(model: ChannelModel, traits: Traits, address: Address) {
+    super()
+    // Every package that waits listens.
+    this.setMaxListeners(0)
     this.#model = model
     this.#socket = socketOf(model)
     this.place = placeOf(address)
@@ -35,12 +39,12 @@ export class Link {
     gatherWrites(this.#socket)
   }
 
-  channel(): Promise<Channel> {
-    return this.#model.createChannel()
+  async channel(): Promise<Channel> {
+    return closable(await this.#model.createChannel())
   }
 
-  confirmChannel(): Promise<ConfirmChannel> {
-    return this.#model.createConfirmChannel()
+  async confirmChannel(): Promise<ConfirmChannel> {
+    return closable(await this.#model.createConfirmChannel())
   }
 
   /** Keeps the process alive until {@link release}. */
@@ -55,8 +59,9 @@ export class Link {
   /** Says goodbye to the server, but does not wait long for one that may be gone. */
   async close(): Promise<void> {
     this.hold()
-    const timer = setTimeout(() => this.#socket.destroy(), CLOSE_TIMEOUT)
-    await this.#model.close().catch(() => this.#socket.destroy())
+    const giveUp = () => this.#socket.destroy(new Error('it did not answer our goodbye'))
+    const timer = setTimeout(giveUp, CLOSE_TIMEOUT)
+    await Promise.race([this.ended, this.#model.close().catch(giveUp)])
     clearTimeout(timer)
     this.release()
   }
@@ -74,9 +79,11 @@ export class Link {
     })
     this.#model.on('blocked', (why) => {
       this.blocked = why
+      this.emit('blocked')
     })
     this.#model.on('unblocked', () => {
       this.blocked = undefined
+      this.emit('unblocked')
     })
     return promise
   }
@@ -121,6 +128,14 @@ async function connect(address: Address, name: string): Promise<ChannelModel> {
       clientProperties: { connection_name: name },
     },
   )
+}
+
+/** amqplib waits for ever for the answer to a close when the connection is lost meanwhile. */
+function closable<T extends Channel>(channel: T): T {
+  const closed = new Promise<void>((resolve) => channel.once('close', resolve))
+  const close = channel.close.bind(channel)
+  channel.close = () => Promise.race([closed, close()])
+  return channel
 }
 
 /** What amqplib has no public name for: the socket and the timers of the heartbeat. */

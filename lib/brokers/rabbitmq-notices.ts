@@ -10,6 +10,7 @@ import type { Channel } from 'amqplib'
 import { BrokerError } from '../errors.ts'
 import type { HearOptions, Listener, Notice } from './broker.ts'
 import type { Link } from './rabbitmq-link.ts'
+import { type Mouth, Outlet } from './rabbitmq-outlet.ts'
 import { asBrokerError } from './rabbitmq-publisher.ts'
 
 const EXCHANGE = 'qcluster.notices'
@@ -17,33 +18,32 @@ const EXCHANGE = 'qcluster.notices'
 /** A listener that does not keep up misses the oldest notices: an old one is refused in the end, and the store knows all. */
 const SHORT_LIVED = { 'x-max-length': 10_000, 'x-message-ttl': 30_000 }
 
-/** A channel to send notices on, for as long as it lasts. */
-interface Outlet {
-  readonly link: Link
-  readonly channel: Channel
-  /** More is buffered than should be. */
-  isFull: boolean
+export interface NoticesOptions {
+  /** Gives the connection that is listened on. */
+  readonly listen: () => Promise<Link>
+  /** Gives the connection that is spoken on. */
+  readonly speak: () => Promise<Link>
 }
 
 export class RabbitmqNotices {
-  readonly #connect: () => Promise<Link>
-  #outlet: Promise<Outlet> | undefined
+  readonly #listen: () => Promise<Link>
+  readonly #outlet: Outlet
 
-  constructor(connect: () => Promise<Link>) {
-    this.#connect = connect
+  constructor({ listen, speak }: NoticesOptions) {
+    this.#listen = listen
+    this.#outlet = new Outlet({ connect: speak, prepare: declare })
   }
 
   /** What cannot be sent is dropped: whoever waits looks into the store now and then. */
   send(notices: readonly Notice[]): void {
-    this.#outlet ??= this.#open()
-    this.#outlet.then(
-      (outlet) => publish(outlet, notices),
-      () => this.#forget(),
-    )
+    this.#outlet
+      .open()
+      .then((mouth) => sendAll(mouth, notices))
+      .catch(() => {})
   }
 
   async hear(options: HearOptions): Promise<Listener> {
-    const link = await this.#connect()
+    const link = await this.#listen()
     const channel = await link.channel()
     const ear = new Ear(options, link, channel)
     try {
@@ -53,23 +53,6 @@ export class RabbitmqNotices {
       throw asBrokerError(error)
     }
     return ear
-  }
-
-  async #open(): Promise<Outlet> {
-    const link = await this.#connect()
-    const channel = await link.channel()
-    const outlet: Outlet = { link, channel, isFull: false }
-    channel.on('error', () => {}) // 'close' follows.
-    channel.on('close', () => this.#forget())
-    channel.on('drain', () => {
-      outlet.isFull = false
-    })
-    await declare(channel)
-    return outlet
-  }
-
-  #forget(): void {
-    this.#outlet = undefined
   }
 }
 
@@ -124,16 +107,6 @@ async function declare(channel: Channel): Promise<void> {
   await channel.assertExchange(EXCHANGE, 'direct', { durable: true })
 }
 
-function publish(outlet: Outlet, notices: readonly Notice[]): void {
-  if (outlet.isFull || outlet.link.blocked !== undefined) return
-  for (const { to, body } of notices) outlet.isFull = !tryPublish(outlet.channel, to, body)
-}
-
-/** False when the channel is full, or gone, which it tells by itself. */
-function tryPublish(channel: Channel, to: string, body: string): boolean {
-  try {
-    return channel.publish(EXCHANGE, to, Buffer.from(body))
-  } catch {
-    return false
-  }
+function sendAll(mouth: Mouth, notices: readonly Notice[]): void {
+  for (const { to, body } of notices) if (mouth.isOpen) mouth.say(EXCHANGE, to, body)
 }

@@ -40,8 +40,9 @@ export function rabbitmqBroker(options: RabbitmqBrokerOptions): Broker {
 }
 
 /**
- * Has two connections: a server that is low on memory does not read from those that publish, acknowledgements included.
- * The one of the producers comes back by itself when it is needed; the loss of the other is told to its consumers.
+ * Has two connections, each opened when it is first needed: a server that is low on memory does not read from those that
+ * publish. So one publishes and does nothing else; it comes back by itself when it is needed. All that is to be answered
+ * or settled goes over the other one, whose loss is told to whoever listens there.
  */
 class RabbitmqBroker implements Broker {
   readonly #addresses: readonly Address[]
@@ -50,10 +51,14 @@ class RabbitmqBroker implements Broker {
   readonly #label: string
   readonly #consumers = new Set<RabbitmqConsumer>()
   readonly #bus = new RabbitmqBus({
-    connect: () => this.#linkInUse(),
+    listen: () => this.#quietLink(),
+    speak: () => this.#speakingLink(),
     held: (queue) => this.#heldHere(queue),
   })
-  readonly #notices = new RabbitmqNotices(() => this.#linkInUse())
+  readonly #notices = new RabbitmqNotices({
+    listen: () => this.#quietLink(),
+    speak: () => this.#speakingLink(),
+  })
   #publisher: Publisher | undefined
   #producing: Promise<Link> | undefined
   #consuming: Promise<Link> | undefined
@@ -90,7 +95,8 @@ class RabbitmqBroker implements Broker {
   }
 
   async info(): Promise<string> {
-    const { traits, place, blocked } = await this.#linkInUse()
+    const { traits, place } = await this.#quietLink()
+    const { blocked } = this
     const late = `a consumer that is late ${traits.lateConsumer}`
     return `RabbitMQ ${traits.version} at ${place} (${late}${blocked ? `; takes no messages: ${blocked}` : ''})`
   }
@@ -194,9 +200,14 @@ class RabbitmqBroker implements Broker {
     throw new BrokerError('The broker is not connected: call connect() first, and not after close().')
   }
 
-  async #linkInUse(): Promise<Link> {
+  async #speakingLink(): Promise<Link> {
     this.#openPublisher()
     return this.#producerLink()
+  }
+
+  async #quietLink(): Promise<Link> {
+    this.#openPublisher()
+    return this.#consumerLink()
   }
 
   #heldHere(queue: string): Held {
@@ -208,12 +219,12 @@ class RabbitmqBroker implements Broker {
   }
 
   async #ask<T>(work: (open: () => ReturnType<Link['channel']>) => Promise<T>): Promise<T> {
-    const link = await this.#linkInUse()
+    const link = await this.#quietLink()
     return this.#inTime(work(() => link.channel()))
   }
 
   async #turnOver<T>(work: (server: Server) => Promise<T>): Promise<T> {
-    const link = await this.#linkInUse()
+    const link = await this.#quietLink()
     const inTime = <A>(answer: Promise<A>) => this.#inTime(answer)
     try {
       return await work({ open: () => inTime(link.channel()), inTime })

@@ -1,16 +1,20 @@
+import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'chai'
-import { asyncTask, Client, Cluster, type Options } from 'qcluster'
+import { asyncTask, Client, Cluster, control, type Options } from 'qcluster'
 import type { RabbitmqServer } from '../../tools/services/rabbitmq.ts'
 import { eventually } from '../contracts/material.ts'
 import { ownServer } from './server.ts'
 import { Wire } from './wire.ts'
 
+const BIN = join(import.meta.dirname, '..', '..', 'dist', 'lib', 'cli', 'bin.js')
 const TASKS = [join(import.meta.dirname, '..', 'stories', 'fixtures', 'tasks.mjs')]
+
+const NOBODY_CAN_BE_ASKED = /takes no messages now \(low on memory\), so nobody can be asked/
 
 const KILLS = 5
 const TASKS_UNDER_FIRE = Number(process.env.FAULTS_TASKS ?? 2_000)
@@ -79,6 +83,17 @@ describe('a cluster whose RabbitMQ fails', function () {
   const runs = async (): Promise<number[]> => {
     const text = await readFile(ledgerFile(), 'utf8').catch(() => '')
     return text.split('\n').filter(Boolean).map(Number)
+  }
+
+  /** Runs `qcluster info` beside the cluster. */
+  const info = (): Promise<{ code: number; stderr: string }> => {
+    const { broker, name, dataDir } = options
+    const flags = ['--broker', String(broker), '--name', String(name), '--data-dir', String(dataDir)]
+    return new Promise((resolve) => {
+      const child = execFile(process.execPath, [BIN, 'info', ...flags], (_, _stdout, stderr) =>
+        resolve({ code: child.exitCode as number, stderr }),
+      )
+    })
   }
 
   const hasAlarm = async () =>
@@ -206,6 +221,22 @@ describe('a cluster whose RabbitMQ fails', function () {
     expect(refused.message).to.match(/not confirmed by RabbitMQ .* takes none now: low on memory/)
     await server.control('set_vm_memory_high_watermark', '0.4')
     await eventually(isBlocked, false)
+  })
+
+  it('says at once that nobody can be asked while it is out of memory, and asks again afterwards', async () => {
+    await cluster.start()
+    await server.control('set_vm_memory_high_watermark', '0.000001')
+    await eventually(hasAlarm, true)
+    const { code, stderr } = await info()
+    expect(stderr).to.match(NOBODY_CAN_BE_ASKED)
+    expect(code).to.equal(3)
+    const refused = await control('ping', { client }).catch((error) => error)
+    expect(refused).to.have.property('code', 'QCLUSTER_BROKER')
+    expect(refused.message).to.match(NOBODY_CAN_BE_ASKED)
+    expect(log, 'the cluster').not.to.include('lost')
+    await server.control('set_vm_memory_high_watermark', '0.4')
+    await eventually(hasAlarm, false)
+    expect(await control('ping', { client })).to.have.length(1)
   })
 
   it('keeps a run that outlasts the time the server gives it, and does not start it again', async () => {
