@@ -12,9 +12,8 @@ import { randomUUID } from 'node:crypto'
 import type { Channel, ConsumeMessage, Message } from 'amqplib'
 import { BrokerError } from '../errors.ts'
 import type { ControlRequest, Listener, ListenOptions } from './broker.ts'
-import type { Link } from './rabbitmq-link.ts'
+import { asBrokerError, type Link } from './rabbitmq-link.ts'
 import { Outlet } from './rabbitmq-outlet.ts'
-import { asBrokerError } from './rabbitmq-publisher.ts'
 import { isMissing, using, workQueue } from './rabbitmq-topology.ts'
 
 export interface BusOptions {

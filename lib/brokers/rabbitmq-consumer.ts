@@ -2,8 +2,9 @@
 import type { Channel, ConsumeMessage, Message } from 'amqplib'
 import { BrokerError } from '../errors.ts'
 import type { ConsumeOptions, Consumer, Delivery, Priority, Settlement } from './broker.ts'
-import type { Link } from './rabbitmq-link.ts'
-import { asBrokerError, HEADERS, type Letter, letterOf } from './rabbitmq-publisher.ts'
+import { asBrokerError, type Link } from './rabbitmq-link.ts'
+import { letterOf } from './rabbitmq-publisher.ts'
+import { HEADERS, type Letter } from './rabbitmq-session.ts'
 import { declareAll, routeTo, routeToDead, using, workQueue } from './rabbitmq-topology.ts'
 
 /** What a consumer needs of its broker. */

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import type { Channel, Message } from 'amqplib'
 import type { DeadLetter, DeadLetterFate, Package } from './broker.ts'
-import { HEADERS } from './rabbitmq-publisher.ts'
+import { HEADERS } from './rabbitmq-session.ts'
 import { deadQueue, isMissing, using } from './rabbitmq-topology.ts'
 
 /** Milliseconds without another one after which all that can be had are there: somebody else looks through the rest. */

@@ -174,6 +174,18 @@ function gatherWrites(socket: Socket): void {
   }
 }
 
+/** What RabbitMQ or amqplib say, as an error of ours. */
+export function asBrokerError(error: unknown): BrokerError {
+  if (error instanceof BrokerError) return error
+  const { message, code } = error as Error & { code?: unknown }
+  if (code === 403)
+    return new BrokerError(
+      `RabbitMQ does not allow it: ${message}. Give the user configure, write and read on '^(qcluster\\..*|amq\\.gen.*|amq\\.default)$' (rabbitmqctl set_permissions).`,
+      { cause: error },
+    )
+  return new BrokerError(`RabbitMQ refuses: ${message}.`, { cause: error, isTransient: true })
+}
+
 function connectionLost(place: string, reason: Error | undefined): BrokerError {
   const why = reason?.message ?? 'it was closed'
   return new BrokerError(`The connection to RabbitMQ at ${place} is lost: ${why}.`, {

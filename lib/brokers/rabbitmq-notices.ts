@@ -9,9 +9,8 @@
 import type { Channel } from 'amqplib'
 import { BrokerError } from '../errors.ts'
 import type { HearOptions, Listener, Notice } from './broker.ts'
-import type { Link } from './rabbitmq-link.ts'
+import { asBrokerError, type Link } from './rabbitmq-link.ts'
 import { type Mouth, Outlet } from './rabbitmq-outlet.ts'
-import { asBrokerError } from './rabbitmq-publisher.ts'
 
 const EXCHANGE = 'qcluster.notices'
 

@@ -1,8 +1,7 @@
 /** What is published and kept by nobody: questions, answers and notices. All of it goes over the connection of the producers. */
 import type { Channel, Message, Options } from 'amqplib'
 import { BrokerError } from '../errors.ts'
-import type { Link } from './rabbitmq-link.ts'
-import { asBrokerError } from './rabbitmq-publisher.ts'
+import { asBrokerError, type Link } from './rabbitmq-link.ts'
 
 export interface OutletOptions {
   readonly connect: () => Promise<Link>

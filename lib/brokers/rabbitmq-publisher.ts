@@ -1,22 +1,15 @@
 /**
  * Publishes packages and waits until RabbitMQ has confirmed them. All callers share one channel, on which up to a
  * thousand are on their way. What a lost channel or connection leaves unconfirmed is published again until its time is
- * up, so a package may be kept twice, but none is lost that was confirmed.
+ * up, so a package may be kept twice, but none is lost that was confirmed. What has not been sent when its time is up is
+ * never sent.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ConfirmChannel, Message } from 'amqplib'
 import { BrokerError } from '../errors.ts'
-import type { Enqueued, Package } from './broker.ts'
-import type { Link } from './rabbitmq-link.ts'
-import { declareAll, type Route, routeTo } from './rabbitmq-topology.ts'
-
-/** A package and the way that it goes. */
-export interface Letter {
-  readonly queue: string
-  readonly package: Package
-  readonly route: Route
-  readonly headers?: Readonly<Record<string, string | number>>
-}
+import type { Enqueued } from './broker.ts'
+import { asBrokerError, type Link } from './rabbitmq-link.ts'
+import { type Letter, type Parcel, Session } from './rabbitmq-session.ts'
+import { routeTo } from './rabbitmq-topology.ts'
 
 /** A package on its way to its queue. */
 export function letterOf({ queue, package: sealed, delay }: Enqueued): Letter {
@@ -30,21 +23,28 @@ export interface PublisherOptions {
   readonly timeout: number
 }
 
-/** The headers that are ours; all others belong to RabbitMQ. */
-export const HEADERS = {
-  run: 'qcluster-run',
-  attempt: 'qcluster-attempt',
-  reason: 'qcluster-reason',
-  diedAt: 'qcluster-died-at',
-} as const
+/** A parcel, and whoever waits for it. */
+interface Posted extends Parcel {
+  /** How many letters are published in one call. */
+  readonly company: number
+  readonly deadline: number
+  readonly resolve: () => void
+  readonly reject: (error: BrokerError) => void
+}
 
 export class Publisher {
   readonly #options: PublisherOptions
-  #session: Promise<Session> | undefined
+  /** What is not answered yet, the oldest first. */
+  readonly #open = new Set<Posted>()
+  /** What is to be sent, or sent again; also what has had its answer meanwhile. */
+  readonly #waiting = new Line<Posted>()
+  readonly #whenIdle: (() => void)[] = []
+  /** Rings when the time of the oldest is up. It also keeps the process, which an idle connection does not. */
+  #timer: NodeJS.Timeout | undefined
+  #session: Session<Posted> | undefined
+  #opening: Promise<void> | undefined
   #link: Link | undefined
   #lastFailure: BrokerError | undefined
-  /** Calls of {@link publish} that are not answered yet. */
-  readonly #open = new Set<Promise<unknown>>()
 
   constructor(options: PublisherOptions) {
     this.#options = options
@@ -55,13 +55,8 @@ export class Publisher {
    * @throws {BrokerError} as soon as one of them cannot be kept; others of the same call may be kept all the same
    */
   async publish(letters: readonly Letter[]): Promise<void> {
-    const answered = this.#withinTime(letters)
-    this.#open.add(answered)
-    try {
-      await answered
-    } finally {
-      this.#open.delete(answered)
-    }
+    const deadline = performance.now() + this.#options.timeout
+    await Promise.all(letters.map((letter) => this.#post(letter, letters.length, deadline)))
   }
 
   /** Why the server takes nothing from us now. */
@@ -71,84 +66,114 @@ export class Publisher {
 
   /** Resolves when every call of {@link publish} is answered. */
   async idle(): Promise<void> {
-    while (this.#open.size > 0) await Promise.allSettled(this.#open)
+    while (this.#open.size > 0) await new Promise<void>((resolve) => this.#whenIdle.push(resolve))
   }
 
-  async #withinTime(letters: readonly Letter[]): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const deadline = performance.now() + this.#options.timeout
-    // It also keeps the process, which an idle connection does not.
-    const timer = setTimeout(() => reject(this.#timeUp(letters.length)), this.#options.timeout)
-    Promise.all(letters.map((letter) => this.#send(letter, deadline))).then(() => resolve(), reject)
+  #post(letter: Letter, company: number, deadline: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const posted = { letter, company, deadline, resolve, reject, tries: 0, isReturned: false }
+      this.#open.add(posted)
+      this.#waiting.push(posted)
+      this.#watchTime()
+      this.#send()
+    })
+  }
+
+  #send(): void {
+    if (this.#session) this.#session.send()
+    else this.#opening ??= this.#openSession()
+  }
+
+  async #openSession(): Promise<void> {
     try {
-      await promise
-    } finally {
-      clearTimeout(timer)
-    }
-  }
-
-  async #send(letter: Letter, deadline: number): Promise<void> {
-    const content = Buffer.from(letter.package.body)
-    for (let tries = 1; performance.now() < deadline; tries++) {
-      const session = await this.#opened()
-      try {
-        return await session.send(letter, content)
-      } catch (error) {
-        if (!(error instanceof Unconfirmed) || (error.isCountable && tries >= MOST_TRIES))
-          throw asBrokerError(error)
-      }
-    }
-    // Whoever waited was told by the timer.
-  }
-
-  #opened(): Promise<Session> {
-    this.#session ??= this.#connectAgain()
-    return this.#session
-  }
-
-  async #connectAgain(): Promise<Session> {
-    try {
-      const session = await persist(
-        () => this.#openSession(),
+      this.#session = await persist(
+        () => this.#tryToOpen(),
         (failure) => {
           this.#lastFailure = failure
           return this.#open.size > 0
         },
       )
       this.#lastFailure = undefined
-      void session.ended.then(() => this.#forget())
-      return session
+      void this.#session.ended.then(() => this.#lose())
     } catch (error) {
-      this.#forget()
-      throw error
+      for (const posted of this.#open) this.#answer(posted, error as BrokerError)
     }
+    this.#opening = undefined
+    this.#session?.send()
   }
 
-  async #openSession(): Promise<Session> {
+  async #tryToOpen(): Promise<Session<Posted>> {
     this.#link = await this.#options.connect()
-    return Session.open(this.#link)
+    return Session.open<Posted>(this.#link, {
+      take: () => this.#take(),
+      putBack: (posted) => this.#waiting.push(posted),
+      answer: (posted, error) => this.#answer(posted, error),
+    })
   }
 
-  #forget(): void {
+  #lose(): void {
     this.#session = undefined
     this.#link = undefined
+    if (this.#open.size > 0) this.#send()
   }
 
-  #timeUp(count: number): BrokerError {
-    const what = count === 1 ? 'The package' : `At least one of ${count} packages`
+  /** The next one that still waits for an answer. */
+  #take(): Posted | undefined {
+    this.#forgetAnswered()
+    return this.#waiting.shift()
+  }
+
+  #forgetAnswered(): void {
+    for (let next = this.#waiting.first; next && !this.#open.has(next); next = this.#waiting.first)
+      this.#waiting.shift()
+  }
+
+  #answer(posted: Posted, error?: BrokerError): void {
+    if (!this.#open.delete(posted)) return
+    if (error) posted.reject(error)
+    else posted.resolve()
+    if (this.#open.size > 0) return
+    this.#timer?.unref()
+    for (const resolve of this.#whenIdle.splice(0)) resolve()
+  }
+
+  /** One timer for all: they wait equally long, so the oldest is the next. */
+  #watchTime(): void {
+    this.#timer ??= setTimeout(() => this.#giveUp(), this.#options.timeout)
+    if (this.#open.size === 1) this.#timer.ref()
+  }
+
+  #giveUp(): void {
+    this.#timer = undefined
+    for (const posted of this.#open) {
+      const rest = posted.deadline - performance.now()
+      if (rest > 0) {
+        this.#timer = setTimeout(() => this.#giveUp(), rest)
+        break
+      }
+      this.#answer(posted, this.#timeUp(posted))
+    }
+    this.#forgetAnswered()
+  }
+
+  #timeUp({ company, tries }: Posted): BrokerError {
+    const what = company === 1 ? 'The package' : `At least one of ${company} packages`
     const within = `within ${this.#options.timeout / 1000} seconds`
     if (this.#lastFailure)
       return new BrokerError(`${what} could not be enqueued ${within}. ${this.#lastFailure.message}`, {
         cause: this.#lastFailure,
         isTransient: true,
       })
+    const fate =
+      tries === 0
+        ? `was not taken by RabbitMQ ${within}, and is not enqueued`
+        : `was not confirmed by RabbitMQ ${within}, but may be kept all the same`
     const cause = this.blocked
       ? `It takes none now: ${this.blocked}`
       : 'It takes none without a majority of its servers'
-    return new BrokerError(
-      `${what} was not confirmed by RabbitMQ ${within}, but may be kept all the same. ${cause}. See \`rabbitmq-diagnostics status\`.`,
-      { isTransient: true },
-    )
+    return new BrokerError(`${what} ${fate}. ${cause}. See \`rabbitmq-diagnostics status\`.`, {
+      isTransient: true,
+    })
   }
 }
 
@@ -168,189 +193,29 @@ export async function persist<T>(
   }
 }
 
-/** What RabbitMQ or amqplib say, as an error of ours. */
-export function asBrokerError(error: unknown): BrokerError {
-  if (error instanceof BrokerError) return error
-  const { message, code } = error as Error & { code?: unknown }
-  if (code === 403)
-    return new BrokerError(
-      `RabbitMQ does not allow it: ${message}. Give the user configure, write and read on '^(qcluster\\..*|amq\\.gen.*|amq\\.default)$' (rabbitmqctl set_permissions).`,
-      { cause: error },
-    )
-  return new BrokerError(`RabbitMQ refuses: ${message}.`, { cause: error, isTransient: true })
-}
-
 const FIRST_PAUSE = 100
 const LONGEST_PAUSE = 2_000
-/** Unconfirmed packages on a channel at a time; more of them are not faster. */
-const WINDOW = 1_000
-/** How often a package goes out on channels that the server then closes: it may be the one that it closes them for. */
-const MOST_TRIES = 3
-/** Milliseconds without any confirmation: a queue whose leader has died may never send the ones that are missing. */
-const STALLED = 5_000
 
-/** A package that was not confirmed and may be sent again. */
-class Unconfirmed extends Error {
-  /** Whether it counts as a try: the package may itself be the cause. */
-  readonly isCountable: boolean
+/** First in, first out, however long it gets: an array alone moves all that is left with each that goes. */
+class Line<T> {
+  #items: T[] = []
+  #gone = 0
 
-  constructor(message: string, isCountable: boolean) {
-    super(message)
-    this.isCountable = isCountable
-  }
-}
-
-interface Sent {
-  readonly letter: Letter
-  readonly size: number
-  readonly answer: (error: Error | null) => void
-  isReturned: boolean
-}
-
-/** One channel to publish on, and the queues that were declared before it was used for them. */
-class Session {
-  /** Resolves when the channel is closed. */
-  readonly ended: Promise<void>
-  readonly #link: Link
-  readonly #channel: ConfirmChannel
-  readonly #declared = new Map<string, { readonly rungs: number; readonly done: Promise<void> }>()
-  readonly #sent = new Set<Sent>()
-  readonly #queued: (() => void)[] = []
-  #progressAt = performance.now()
-  #closedBy: Error | undefined
-
-  static async open(link: Link): Promise<Session> {
-    return new Session(link, await link.confirmChannel())
+  get first(): T | undefined {
+    return this.#items[this.#gone]
   }
 
-  constructor(link: Link, channel: ConfirmChannel) {
-    this.#link = link
-    this.#channel = channel
-    channel.on('return', (message) => this.#noteReturned(message))
-    channel.on('error', (error) => {
-      this.#closedBy = error
-    })
-    this.ended = new Promise((resolve) => channel.on('close', resolve))
-    const patrol = setInterval(() => this.#closeWhenStalled(), STALLED / 5).unref()
-    void this.ended.then(() => {
-      clearInterval(patrol)
-      for (const proceed of this.#queued.splice(0)) proceed()
-    })
+  push(item: T): void {
+    this.#items.push(item)
   }
 
-  /** @throws {Unconfirmed} when it may be sent again, a {@link BrokerError} when that would not help */
-  async send(letter: Letter, content: Buffer): Promise<void> {
-    this.#refuseTooLarge(letter, content.length)
-    await this.#declare(letter)
-    if (this.#sent.size >= WINDOW) await new Promise<void>((resolve) => this.#queued.push(resolve))
-    await new Promise<void>((resolve, reject) =>
-      this.#publish(letter, content, (error) => (error ? reject(error) : resolve())),
-    )
-  }
-
-  #publish(letter: Letter, content: Buffer, answer: Sent['answer']): void {
-    const sent: Sent = { letter, size: content.length, answer, isReturned: false }
-    const { taskId, run, attempt } = letter.package
-    if (this.#sent.size === 0) this.#progressAt = performance.now()
-    this.#sent.add(sent)
-    const properties = {
-      messageId: taskId,
-      persistent: true,
-      mandatory: true,
-      headers: { [HEADERS.run]: run, [HEADERS.attempt]: attempt, ...letter.headers },
+  shift(): T | undefined {
+    if (this.#gone === this.#items.length) return undefined
+    const item = this.#items[this.#gone++]
+    if (this.#gone * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#gone)
+      this.#gone = 0
     }
-    try {
-      this.#channel.publish(letter.route.exchange, letter.route.key, content, properties, (error) =>
-        this.#settle(sent, error),
-      )
-    } catch (error) {
-      this.#settle(sent, error as Error)
-    }
+    return item
   }
-
-  #settle(sent: Sent, error: Error | null): void {
-    this.#sent.delete(sent)
-    this.#progressAt = performance.now()
-    sent.answer(this.#verdict(sent, error))
-    this.#queued.shift()?.()
-  }
-
-  #verdict({ letter, size, isReturned }: Sent, error: Error | null): Error | null {
-    if (isReturned) {
-      this.#declared.delete(laneOf(letter))
-      return new Unconfirmed(
-        `there is no queue for what goes to "${letter.queue}", and it cannot be made`,
-        true,
-      )
-    }
-    if (error === null) return null
-    if (error.message === 'message nacked') return refused(letter)
-    return this.#loss(letter, size)
-  }
-
-  /** The channel is gone; where the server closed it, some package on it may be the cause. */
-  #loss(letter: Letter, size: number): Error {
-    if (!this.#closedBy) return new Unconfirmed('the connection was lost', false)
-    const [, tooLarge, limit] =
-      /message size (\d+) is larger than configured max size (\d+)/.exec(this.#closedBy.message) ?? []
-    if (tooLarge === undefined) return new Unconfirmed(this.#closedBy.message, true)
-    return Number(tooLarge) === size
-      ? this.#tooLarge(letter, size, Number(limit))
-      : new Unconfirmed('a neighbour was too large', false)
-  }
-
-  /** Once for each queue, and again when a delay needs more rungs than any before. */
-  #declare(letter: Letter): Promise<void> {
-    const lane = laneOf(letter)
-    const known = this.#declared.get(lane)
-    const { rungs } = letter.route
-    if (known && known.rungs >= rungs) return known.done
-    const done = declareAll(() => this.#link.channel(), letter.queue, letter.route)
-    this.#declared.set(lane, { rungs, done })
-    done.catch(() => this.#declared.delete(lane))
-    return done
-  }
-
-  #noteReturned({ properties, fields }: Message): void {
-    const { messageId, headers } = properties
-    for (const sent of this.#sent) {
-      const { package: sealed, route } = sent.letter
-      if (
-        sealed.taskId !== messageId ||
-        sealed.run !== headers?.[HEADERS.run] ||
-        route.key !== fields.routingKey
-      )
-        continue
-      sent.isReturned = true
-      return
-    }
-  }
-
-  #closeWhenStalled(): void {
-    if (this.#sent.size === 0 || this.#link.blocked || performance.now() - this.#progressAt < STALLED) return
-    this.#channel.close().catch(() => {})
-  }
-
-  #refuseTooLarge(letter: Letter, size: number): void {
-    const { largestMessage } = this.#link.traits
-    if (size > largestMessage) throw this.#tooLarge(letter, size, largestMessage)
-  }
-
-  #tooLarge({ package: { taskId } }: Letter, size: number, limit: number): BrokerError {
-    return new BrokerError(
-      `The package of task ${taskId} is too large for RabbitMQ ${this.#link.traits.version}: expected at most ${limit} bytes, got ${size}. Pass a reference to the data, or raise max_message_size there.`,
-    )
-  }
-}
-
-/** What is declared together. */
-function laneOf({ queue, route: { priority } }: Letter): string {
-  return priority === 'high' ? `${queue}\n${priority}` : queue
-}
-
-function refused({ queue, package: { taskId } }: Letter): BrokerError {
-  return new BrokerError(
-    `RabbitMQ refused the package of task ${taskId}: the queue "${queue}" is full, or has no majority of its servers. See \`rabbitmqctl list_queues name messages policy\`.`,
-    { isTransient: true },
-  )
 }

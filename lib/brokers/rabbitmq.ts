@@ -18,9 +18,9 @@ import { type Held, RabbitmqBus } from './rabbitmq-bus.ts'
 import type { RabbitmqConsumer } from './rabbitmq-consumer.ts'
 import { listDeadLetters, reviewDeadLetters, type Server } from './rabbitmq-dead.ts'
 import { RabbitmqLanes } from './rabbitmq-lanes.ts'
-import { type Link, openLink } from './rabbitmq-link.ts'
+import { asBrokerError, type Link, openLink } from './rabbitmq-link.ts'
 import { RabbitmqNotices } from './rabbitmq-notices.ts'
-import { asBrokerError, letterOf, Publisher, persist } from './rabbitmq-publisher.ts'
+import { letterOf, Publisher, persist } from './rabbitmq-publisher.ts'
 import { checkName, countWaiting, deleteAll, purgeWaiting, routeTo, using } from './rabbitmq-topology.ts'
 
 export interface RabbitmqBrokerOptions {

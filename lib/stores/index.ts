@@ -19,8 +19,9 @@ export async function createStore(options: StoreOptions): Promise<Store> {
 }
 
 /** What of the settings a store needs. */
-export function storeOptionsOf({ store, dataDir, durability }: Settings): StoreOptions {
-  return store === null ? { dataDir, durability } : { store }
+export function storeOptionsOf({ store, dataDir, durability, broker }: Settings): StoreOptions {
+  // RabbitMQ itself tells those who wait.
+  return store === null ? { dataDir, durability } : { store, tells: broker === null }
 }
 
 /** Which successes the settings have it keep, where it saves what has run in their queue. */

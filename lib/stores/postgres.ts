@@ -22,6 +22,8 @@ export interface PostgresStoreOptions {
   readonly store: string
   /** Which successes are kept; all when absent. */
   readonly retention?: Retention
+  /** Whether saving wakes those who watch; true when absent. Each commit that does waits for those of all databases. */
+  readonly tells?: boolean
 }
 
 /** Makes a store over a PostgreSQL database; nothing is reached before `connect()`. */
@@ -35,13 +37,15 @@ class PostgresStore implements Store {
   readonly cancellations: PostgresCancellations
   readonly #database: PostgresDatabase
   readonly #retention: Retention | undefined
+  readonly #tells: boolean
 
-  constructor({ store, retention }: PostgresStoreOptions) {
+  constructor({ store, retention, tells = true }: PostgresStoreOptions) {
     this.#database = new PostgresDatabase({ url: store, migrations: MIGRATIONS })
     this.schedules = new PostgresSchedules(this.#database)
     this.uniques = new PostgresUniques(this.#database)
     this.cancellations = new PostgresCancellations(this.#database)
     this.#retention = retention
+    this.#tells = tells
   }
 
   async connect(): Promise<void> {
@@ -67,7 +71,7 @@ class PostgresStore implements Store {
   async save(outcomes: readonly Outcome[]): Promise<void> {
     const { limit, atLeast } = this.#retention ?? { limit: 0, atLeast: 0 }
     const given = bestOf(outcomes).map((outcome, ord) => toGiven(outcome, ord, this.#retention))
-    const values = [JSON.stringify(given), limit, Date.now() - atLeast, notesOf(outcomes)]
+    const values = [JSON.stringify(given), limit, Date.now() - atLeast, this.#tells ? notesOf(outcomes) : []]
     try {
       await this.#patiently(() => this.#database.query(SAVE, values))
     } catch (error) {

@@ -47,6 +47,22 @@ describe('PostgreSQL', () => {
       await Promise.all(stores.map((store) => store.close()))
     })
 
+    it('wakes nobody where those who wait are told otherwise', async () => {
+      const [telling, silent] = [await open(), await createStore({ ...place.options, tells: false })]
+      await silent.connect()
+      const woken: string[] = []
+      const told = Promise.withResolvers<void>()
+      await telling.watch((taskIds) => {
+        woken.push(...taskIds)
+        told.resolve()
+      })
+      await silent.save([outcomeOf('a')])
+      await telling.save([outcomeOf('b')])
+      await told.promise
+      expect(woken).to.deep.equal(['b'])
+      await Promise.all([telling.close(), silent.close()])
+    })
+
     it('keeps what has a NUL or half a surrogate pair in it', async () => {
       const store = await open()
       await store.save([outcomeOf('a', { group: 'g\0', name: 'half \ud800', result: '"\\u0000"' })])

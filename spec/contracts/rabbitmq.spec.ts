@@ -1,5 +1,6 @@
 import { service } from '../services.ts'
 import { describeBroker } from './broker.contract.ts'
+import { describeNotices } from './notices.contract.ts'
 
 describe('over a server', function () {
   this.timeout(30_000)
@@ -9,5 +10,7 @@ describe('over a server', function () {
     url = await service.call(this, 'rabbitmq')
   })
 
-  describeBroker('RabbitMQ', async () => ({ options: { broker: url }, remove: async () => {} }))
+  const makeBroker = async () => ({ options: { broker: url }, remove: async () => {} })
+  describeBroker('RabbitMQ', makeBroker)
+  describeNotices('RabbitMQ', makeBroker)
 })
