@@ -74,6 +74,8 @@ export class Dispatcher {
   readonly #seats = new Map<string, Seat>()
   /** Workers whose process has ended: a connection that they made before is let in too late. */
   readonly #gone = new Set<string>()
+  /** Workers that are not connected any more, until the monitor has heard all that they had to say. */
+  readonly #mourned = new Set<string>()
   readonly #waiting = new Lanes<Held>()
   #cancelled = new Cancelled()
   #monitor: ((message: PusherToMonitor) => void) | null = null
@@ -190,6 +192,9 @@ export class Dispatcher {
   seat(worker: string, holds: readonly RunKey[], send: (message: PusherToWorker) => void): void {
     if (this.#gone.has(worker)) return
     this.#seats.set(worker, { worker, send, jobs: new Map(), backlog: new Backlog(), leaving: false })
+    this.#mourned.delete(worker)
+    const theirs = new Set(holds)
+    this.#waiting.remove(({ key }) => theirs.has(key))
     for (const key of holds) {
       const known = this.#held.get(key)
       if (known) Object.assign(known, { place: 'ended', worker })
@@ -248,16 +253,22 @@ export class Dispatcher {
     if (!seat) return
     this.#seats.delete(worker)
     for (const held of this.#heldOf(worker)) if (held.place === 'worker') held.place = 'left'
-    this.#tellLeft(worker)
+    this.#mourn(worker)
     this.#look()
   }
 
   /** A worker's process has ended: nobody need wait for it to connect, or for what it left if it never did. */
   gone(worker: string): void {
+    if (this.#gone.has(worker)) return
     this.#gone.add(worker)
     this.#awaited?.delete(worker)
-    if (!this.#seats.has(worker)) this.#tellLeft(worker)
+    if (!this.#seats.has(worker)) this.#mourn(worker)
     this.#look()
+  }
+
+  #mourn(worker: string): void {
+    this.#mourned.add(worker)
+    this.#tellLeft(worker)
   }
 
   #tellLeft(worker: string): void {
@@ -292,7 +303,7 @@ export class Dispatcher {
     if (message.kind === 'notices') this.#options.notify(message.notices)
     if (message.kind === 'verdicts') this.#carryOut(message.verdicts)
     if (message.kind === 'unknown') this.#release(message.keys)
-    if (message.kind === 'drained') this.#handOn(message.worker)
+    if (message.kind === 'drained') this.#drained(message.worker)
     if (message.kind === 'cancelled') this.#cancel(message.cancellations)
     this.dispatch()
     this.#look()
@@ -304,8 +315,7 @@ export class Dispatcher {
     const undecided = [...this.#held.values()].filter(isUndecided)
     this.#ask([...this.#heldAt('asked'), ...undecided], this.#heldAt('unfinished'))
     this.#tellWithdrawn(this.#heldAt('withdrawn'))
-    const left = new Set(this.#heldAt('left').map(({ worker }) => worker as string))
-    for (const worker of left) this.#tellLeft(worker)
+    for (const worker of this.#mourned) this.#tellLeft(worker)
   }
 
   /** Nobody knows of an outcome: these redelivered runs are run. */
@@ -318,9 +328,25 @@ export class Dispatcher {
     }
   }
 
-  /** What a dead worker had left and never started goes to the next one. */
-  #handOn(worker: string): void {
-    this.#queueFirst(this.#heldOf(worker).filter((held) => held.place === 'left'))
+  /** The monitor has heard all that a dead worker had to say. */
+  #drained(worker: string): void {
+    this.#gone.add(worker)
+    this.#mourned.delete(worker)
+    const held = this.#heldOf(worker)
+    // What it never started goes to the next one.
+    this.#queueFirst(held.filter(({ place }) => place === 'left'))
+    this.#askAgain(held.filter(({ place, verdict }) => place === 'ended' && verdict === null))
+  }
+
+  /** Their outcomes may have died with their worker; one without a receipt is asked about when it is handed out anew. */
+  #askAgain(ended: readonly Held[]): void {
+    for (const held of ended)
+      if (held.receipt === null) this.#held.delete(held.key)
+      else Object.assign(held, { place: 'asked', worker: null })
+    this.#ask(
+      ended.filter(({ receipt }) => receipt !== null),
+      [],
+    )
   }
 
   /** These wait again, before what came later; one without a receipt is handed out anew by the broker. */

@@ -176,6 +176,39 @@ describe('the dispatcher', () => {
     expect(w1).to.deep.equal([])
   })
 
+  it('runs again what ended at a worker that died before a monitor could hear of it', () => {
+    const { dispatcher, toMonitor, monitor, worker } = desk()
+    monitor()
+    worker('w1')
+    const header = headerOf()
+    dispatcher.take([deliver(header)])
+    dispatcher.unattend()
+    dispatcher.hear('w1', { kind: 'finished', runs: [{ key: key(header), took: 1 }] })
+    dispatcher.unseat('w1')
+    dispatcher.gone('w1')
+    const w2 = worker('w2')
+
+    monitor()
+    expect(toMonitor.at(-1), 'though it left nothing').to.deep.equal({ kind: 'left', worker: 'w1', jobs: [] })
+    toMonitor.length = 0
+    dispatcher.hearMonitor({ kind: 'drained', worker: 'w1' })
+    expect(toMonitor).to.deep.equal([{ kind: 'lookup', headers: [header] }])
+    dispatcher.hearMonitor({ kind: 'unknown', keys: [key(header)] })
+    expect(w2).to.deep.equal([header.id])
+  })
+
+  it('forgets what a dead worker only said that it held, and asks about it when it is handed out', () => {
+    const { dispatcher, toMonitor, monitor, worker } = desk()
+    monitor()
+    const header = headerOf()
+    worker('w1', [key(header)])
+    dispatcher.unseat('w1')
+    dispatcher.hearMonitor({ kind: 'drained', worker: 'w1' })
+    expect(dispatcher.size).to.equal(0)
+    dispatcher.take([deliver(header, 2)])
+    expect(toMonitor.at(-1)).to.deep.equal({ kind: 'lookup', headers: [header] })
+  })
+
   it('hands on what a dead worker had left only when the monitor says so', () => {
     const { dispatcher, toMonitor, monitor, worker } = desk()
     monitor()
