@@ -66,7 +66,7 @@ export type { FailureRecord } from './tasks/failure.ts'
 export { countGroup, deleteGroup, fetchGroup, type GroupOptions, resultGroup } from './tasks/groups.ts'
 export { asyncIter, type Item, Iter, type IterOptions } from './tasks/iter.ts'
 export { type ChainLink, type LinkOptions, type LinkParameters, link, pipe } from './tasks/link.ts'
-export type { Progress } from './tasks/progress.ts'
+export { type Progress, type ProgressOptions, progress } from './tasks/progress.ts'
 export { retryTask } from './tasks/rerun.ts'
 export {
   deleteCached,

@@ -10,9 +10,10 @@ export interface TaskContext extends Pick<TaskHeader, 'id' | 'name' | 'func' | '
   readonly signal: TaskSignal
   /**
    * Says how far it is: a share of 1, and some words (88 bytes are kept). The cluster's stat shows it, and with that
-   * `task.progress()`; both look now and then, so it may be said as often as it changes.
+   * `task.progress()`; both look now and then, so it may be said as often as it changes. A function of its own:
+   * `const { progress } = currentTask()` works.
    */
-  progress(share: number, message?: string): void
+  readonly progress: (share: number, message?: string) => void
 }
 
 /** An abort signal whose reason is one of ours; its `why` says which: `timeout`, `cancelled` or `shutdown`. */
@@ -68,7 +69,11 @@ export class Execution implements TaskContext {
     this.deadline = deadline
   }
 
-  progress(share: number, message = ''): void {
+  get progress(): TaskContext['progress'] {
+    return (share, message) => this.#tellProgress(share, message)
+  }
+
+  #tellProgress(share: number, message = ''): void {
     // A slip in what is only shown is no reason for a task to fail.
     if (Number.isFinite(share)) this.#show(Math.min(1, Math.max(0, share)), String(message))
   }

@@ -7,7 +7,7 @@ import { cancelTask } from './cancel.ts'
 import { decode } from './codec.ts'
 import { checkName, show } from './define.ts'
 import type { FailureRecord } from './failure.ts'
-import { type Progress, progressOf } from './progress.ts'
+import { type Progress, type ProgressOptions, progress } from './progress.ts'
 import { type CurrentRun, currentRun } from './runs.ts'
 
 /** How long to wait, and for which outcome. */
@@ -139,14 +139,13 @@ export class Task<T = unknown> {
   }
 
   /**
-   * Tells how far it is, each time that it says something new, until it has its last outcome.
-   * @param options `interval`: milliseconds between two looks; 500 by default, which is how often clusters show it
+   * Tells how far it is, each time that it says something new, until it has its last outcome: see {@link progress}.
    *
    * @example
    * for await (const { progress, message } of task.progress()) console.log(progress, message)
    */
-  progress({ interval = 500 }: { readonly interval?: number } = {}): AsyncGenerator<Progress, void> {
-    return progressOf(this.id, { client: this.#client, interval })
+  progress(options: Omit<ProgressOptions, 'client'> = {}): AsyncGenerator<Progress, void> {
+    return progress(this.id, { ...options, client: this.#client })
   }
 
   /**

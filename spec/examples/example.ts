@@ -37,7 +37,7 @@ export class Example {
 
   async run(
     args: readonly string[] = [],
-    onStart?: (pid: number, stderr: NodeJS.ReadableStream) => void,
+    onStart?: (pid: number, stderr: NodeJS.ReadableStream, stdout: NodeJS.ReadableStream) => void,
   ): Promise<Ran> {
     // A group of its own: whatever it starts is found by it, also when its parent is gone.
     const child = spawn(process.execPath, [this.#file, ...args], {
@@ -45,7 +45,7 @@ export class Example {
       env: { PATH: process.env.PATH, TMPDIR: tmpdir(), ...this.#environment },
     })
     this.#group = child.pid as number
-    onStart?.(child.pid as number, child.stderr)
+    onStart?.(child.pid as number, child.stderr, child.stdout)
     const [stdout, stderr, [code, signal]] = await Promise.all([
       ...([text(child.stdout), text(child.stderr)] as const),
       once(child, 'close') as Promise<[number | null, string | null]>,

@@ -38,6 +38,21 @@ describe('currentTask()', () => {
     expect(run.call(other.currentTask, [])).to.equal(run)
   })
 
+  it('lets its functions be taken apart', () => {
+    const told: unknown[] = []
+    const run = new Execution(header, null, (...progress) => told.push(progress))
+    run.call(() => {
+      const { progress } = currentTask()
+      progress(0.4, 'page 4 of 10')
+      progress(7)
+      progress(Number.NaN, 'no share')
+    }, [])
+    expect(told).to.deep.equal([
+      [0.4, 'page 4 of 10'],
+      [1, ''],
+    ])
+  })
+
   it('passes on the arguments, the result and what is thrown', () => {
     expect(execution().call((a, b) => [a, b], [1, 2])).to.deep.equal([1, 2])
     const fail = () => {
