@@ -9,7 +9,6 @@ const orders = {
   reload: () => cluster.reload(),
   slaySentinel: () => process.kill(cluster.stat.sentinel, 'SIGKILL'),
   slayPusher: () => process.kill(cluster.stat.pusher, 'SIGKILL'),
-  slayWorkers: () => cluster.stat.workers.map((pid) => process.kill(pid, 'SIGKILL')),
   stop: () => cluster.stop(),
   abort: () => cluster.abort(),
   kill: () => cluster.kill(),

@@ -23,7 +23,6 @@ function pass(actor, { _nodes: nodes = [] }) {
   if (existsSync(file)) isAway = false
   else if (isIn(state)) hold()
   else if (isIn(outage)) lose()
-  else if (nodes.some(({ key }) => key === 'reconnecting')) isAway = false
   else if (nudge && isIn(nudge.state)) queueMicrotask(() => actor.send({ type: nudge.type }))
 }
 

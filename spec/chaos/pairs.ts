@@ -47,14 +47,14 @@ export const ORDERS = {
   /** Tasks that take seconds. */
   long: 150,
   ...{ pause: 150, scale: 150, reload: 150, stop: 150, abort: 150, kill: 150 },
-  ...{ slaySentinel: 0, slayPusher: 1_000, slayWorkers: 0 },
+  ...{ slaySentinel: 0, slayPusher: 1_000 },
 } as const
 
 /** What leads to a state, beside the start and the load. */
 export interface Way {
   /** Orders to the cluster, given one by one. */
   readonly orders?: readonly Order[]
-  /** The state on whose entry the role's process loses its files and its connections, until it reconnects. */
+  /** The state on whose entry the role's process loses its files and its connections, until it is held. */
   readonly outage?: string
   /** What the machine hears as soon as it enters a state. */
   readonly nudge?: { readonly state: string; readonly type: string }
@@ -66,10 +66,10 @@ const WAYS: readonly (readonly [RegExp, Way])[] = [
   [/exterminating/, { orders: ['long', 'stop', 'kill', 'kill'] }],
   [/outliving/, { orders: ['slaySentinel', 'stop'] }],
   [/reviving/, { orders: ['slaySentinel'] }],
-  // Workers that die last leave the monitor something to save.
+  // What is left to save when it is told to stop is what workers were killed in.
   [
     /monitor\.stopping\.(re)?connecting/,
-    { orders: ['long', 'stop', 'slayWorkers'], outage: 'monitor.stopping.connected' },
+    { orders: ['long', 'stop', 'abort'], outage: 'monitor.running.connected' },
   ],
   // It lasts as long as somebody has not yet said what he holds: not each time.
   [/joiningPaused/, { orders: ['pause', 'slayPusher', 'slayPusher', 'slayPusher'] }],
