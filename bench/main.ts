@@ -1,14 +1,22 @@
 /** Measures what the README claims: `npm run bench -- SUITE…`. Exits with 1 when a floor is missed. */
+import { parseArgs } from 'node:util'
 import { endAll } from './resources.ts'
 import { isKept, type Row, tableOf } from './table.ts'
 
+const { values, positionals: names } = parseArgs({
+  allowPositionals: true,
+  /** How long a soak takes. */
+  options: { minutes: { type: 'string', default: '10' } },
+})
+
 const SUITES: Readonly<Record<string, () => Promise<Row[]>>> = {
   embedded: async () => (await import('./embedded.ts')).embedded(),
+  hostage: async () => (await import('./hostage.ts')).hostage(),
   inspection: async () => (await import('./inspection.ts')).inspection(),
   rabbitmq: async () => (await import('./rabbitmq.ts')).rabbitmq(),
+  soak: async () => (await import('./soak.ts')).soak(Number(values.minutes)),
 }
 
-const names = process.argv.slice(2)
 const known = Object.keys(SUITES).join(', ')
 const unknown = names.find((name) => !Object.hasOwn(SUITES, name))
 if (unknown !== undefined) leave(2, `There is no suite "${unknown}"; the suites are: ${known}.`)

@@ -1,0 +1,22 @@
+/** Imported first by each process of a cluster: every few seconds it writes what it has into the file that its query names. */
+import { appendFileSync, readdirSync } from 'node:fs'
+
+const file = decodeURIComponent(new URL(import.meta.url).search.slice(1))
+
+function probe() {
+  const sample = {
+    role: process.title.split(' ')[1],
+    pid: process.pid,
+    at: Date.now(),
+    rss: process.memoryUsage.rss() / 2 ** 20,
+    files: readdirSync('/proc/self/fd').length,
+    timers: process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length,
+  }
+  try {
+    appendFileSync(file, `${JSON.stringify(sample)}\n`)
+  } catch {
+    // The bench has ended, and its folder is gone.
+  }
+}
+
+setInterval(probe, 2_000).unref()
