@@ -11,7 +11,7 @@ import { measureThroughput, type Throughput } from './throughput.ts'
 /** What a viewer may cost. */
 const MOST_OF_THROUGHPUT = 0.05
 /** Of each kind, in turns, so that what else the machine does meets all of them. */
-const ROUNDS = 3
+const ROUNDS = 2
 
 /** The rows of the suite: without even the flight recorder, as a cluster is otherwise, and with a viewer. */
 export async function inspection(): Promise<Row[]> {

@@ -205,27 +205,33 @@ describe('the viewer', function () {
     await page.getByText('The cluster has ended').waitFor()
   })
 
-  for (const [where, options] of [
-    ['in dark colours', { colorScheme: 'dark' }],
-    ['in light colours', { colorScheme: 'light' }],
-    ['on a phone', { colorScheme: 'dark', viewport: { width: 390, height: 844 } }],
-  ] as const)
-    it(`keeps nobody from using it, ${where}`, async () => {
-      const page = await open(await serve(clusterOf(3)), options)
-      await page.getByText('worker-3').waitFor()
-      script.take?.([
-        sent('w1/0', 'runner.busy'),
-        changed('w1/0', { running: 'working' }, { tags: ['running'] }, 'runner.busy'),
-        changed('s/2', 'backingOff', { tags: ['down'] }, 'process.exited'),
-        changed('w2/0', { running: 'idle' }, { status: 'error' }, 'process.exited'),
-        sent('s/0', 'child.died', 's/2'),
-      ])
-      await page.getByText('backingOff').first().waitFor()
-      for (const view of ['overview', 'machine', 'sequence']) {
-        await page.evaluate(`location.hash = '#/${view}/${encodeURIComponent('s/0')}'`)
-        await page.locator(`.page.${view}`).waitFor()
-        expect(await barriers(page), view).to.deep.equal([])
-        expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), view).to.equal(true)
+  it('keeps nobody from using it, in dark and in light colours, and on a phone', async () => {
+    const page = await open(await serve(clusterOf(3)))
+    await page.getByText('worker-3').waitFor()
+    script.take?.([
+      sent('w1/0', 'runner.busy'),
+      changed('w1/0', { running: 'working' }, { tags: ['running'] }, 'runner.busy'),
+      changed('s/2', 'backingOff', { tags: ['down'] }, 'process.exited'),
+      changed('w2/0', { running: 'idle' }, { status: 'error' }, 'process.exited'),
+      sent('s/0', 'child.died', 's/2'),
+    ])
+    await page.getByText('backingOff').first().waitFor()
+    for (const view of ['overview', 'machine', 'sequence']) {
+      await page.evaluate(`location.hash = '#/${view}/${encodeURIComponent('s/0')}'`)
+      await page.locator(`.page.${view}`).waitFor()
+      for (const [colorScheme, width] of [
+        ['dark', 1_600],
+        ['light', 1_600],
+        ['light', 390],
+      ] as const) {
+        await page.emulateMedia({ colorScheme })
+        await page.setViewportSize({ width, height: 900 })
+        const where = `${view}, ${colorScheme}, ${width} wide`
+        expect(await barriers(page), where).to.deep.equal([])
+        expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), where).to.equal(
+          true,
+        )
       }
-    })
+    }
+  })
 })
