@@ -62,7 +62,8 @@ export interface Way {
 
 /** The most particular first. */
 const WAYS: readonly (readonly [RegExp, Way])[] = [
-  [/urgency\.aborting|urgency\.killing/, { orders: ['long', 'stop', 'abort'] }],
+  [/urgency\.aborting/, { orders: ['long', 'stop', 'abort'] }],
+  [/urgency\.killing/, { orders: ['long', 'stop', 'kill'] }],
   [/exterminating/, { orders: ['long', 'stop', 'kill', 'kill'] }],
   [/outliving/, { orders: ['slaySentinel', 'stop'] }],
   [/reviving/, { orders: ['slaySentinel'] }],
