@@ -67,6 +67,7 @@ export { countGroup, deleteGroup, fetchGroup, type GroupOptions, resultGroup } f
 export { asyncIter, type Item, Iter, type IterOptions } from './tasks/iter.ts'
 export { type ChainLink, type LinkOptions, type LinkParameters, link, pipe } from './tasks/link.ts'
 export { type Progress, type ProgressOptions, progress } from './tasks/progress.ts'
+export { purgeQueue } from './tasks/purge.ts'
 export { retryTask } from './tasks/rerun.ts'
 export {
   deleteCached,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { defaultClient } from '../client.ts'
 import { ConfigError } from '../errors.ts'
+import { purgeQueue } from '../tasks/purge.ts'
 import { addFlags, type Flags } from './flags.ts'
 import { jsonOf, withClient } from './values.ts'
 
@@ -52,8 +53,7 @@ async function purge(flags: Flags): Promise<void> {
         `Expected --yes to forget ${waiting} waiting tasks of the queue "${name}", got none.`,
       )
     }
-    const purged = await broker.purge(name)
-    await defaultClient().atStore(({ uniques }) => uniques.clear(name))
+    const purged = await purgeQueue()
     console.log(flags.json ? jsonOf({ queue: name, purged }) : purged)
   })
 }

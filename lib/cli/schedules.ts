@@ -1,10 +1,10 @@
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import { ScheduleError } from '../errors.ts'
 import { SCHEDULE_TYPES } from '../tasks/rhythm.ts'
 import { Schedule, type ScheduleSettings, schedule } from '../tasks/schedule.ts'
 import { addFlags, type Flags } from './flags.ts'
 import { type Columns, plain, tableLines } from './table.ts'
-import { argumentOf, jsonOf, withClient } from './values.ts'
+import { argumentOf, jsonOf, timeOf, wholeNumber, withClient } from './values.ts'
 
 const EXAMPLES = `
 Examples:
@@ -139,16 +139,4 @@ function print(schedules: readonly Schedule[], { json }: Flags): void {
 function whenOf({ type, minutes, cron, timeZone }: Schedule): string {
   const detail = cron ?? (type === 'minutes' ? `every ${minutes} min` : type)
   return plain(['once', 'minutes', 'hourly'].includes(type) ? detail : `${detail} (${timeZone})`)
-}
-
-function wholeNumber(text: string): number {
-  const number = Number(text)
-  if (text.trim() !== '' && Number.isSafeInteger(number)) return number
-  throw new InvalidArgumentError('It must be a whole number.')
-}
-
-function timeOf(text: string): Date {
-  const time = new Date(text)
-  if (Number.isFinite(time.getTime())) return time
-  throw new InvalidArgumentError('It must be a time such as 2026-12-24T18:00:00+01:00.')
 }

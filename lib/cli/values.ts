@@ -53,10 +53,25 @@ export async function withClient(flags: Flags, work: () => Promise<void>): Promi
   }
 }
 
-function secondsOf(text: string): number {
+/** Reads a flag's number of seconds. */
+export function secondsOf(text: string): number {
   const seconds = Number(text)
   if (text.trim() !== '' && seconds >= 0) return seconds
   throw new InvalidArgumentError('It must be a number of seconds, 0 or more.')
+}
+
+/** Reads a flag's whole number. */
+export function wholeNumber(text: string): number {
+  const number = Number(text)
+  if (text.trim() !== '' && Number.isSafeInteger(number)) return number
+  throw new InvalidArgumentError('It must be a whole number.')
+}
+
+/** Reads a flag's time. */
+export function timeOf(text: string): Date {
+  const time = new Date(text)
+  if (Number.isFinite(time.getTime())) return time
+  throw new InvalidArgumentError('It must be a time such as 2026-12-24T18:00:00+01:00.')
 }
 
 function nearestJson(_key: string, value: unknown): unknown {

@@ -1,6 +1,14 @@
 /** The schedules of the store for many machines. Its own clock counts, for those of the machines may differ by seconds. */
 import { type PostgresDatabase, toStorable } from '../postgres.ts'
-import type { Agenda, Claim, DueSchedule, ScheduledTask, ScheduleRecord, Schedules } from './schedules.ts'
+import type {
+  Agenda,
+  AwaitedTask,
+  Claim,
+  DueSchedule,
+  ScheduledTask,
+  ScheduleRecord,
+  Schedules,
+} from './schedules.ts'
 
 /** One of the migrations. Names compare by their bytes, so that their order depends on no locale. */
 export const SCHEDULE_TABLES = `
@@ -91,6 +99,10 @@ export class PostgresSchedules implements Schedules {
 
   async release(taskIds: readonly string[]): Promise<void> {
     await this.#database.run(RELEASE, [taskIds])
+  }
+
+  awaited(queue: string): Promise<AwaitedTask[]> {
+    return this.#database.query<AwaitedTask>(SELECT_AWAITED, [queue])
   }
 
   watch(onChange: () => void): Promise<{ stop(): Promise<void> }> {
@@ -224,3 +236,14 @@ const TAKE_OVER = `
   returning task_id, queue, schedule_id, header, args, after_task`
 
 const RELEASE = 'update qcluster_scheduled_tasks set claimed_at = 0 where task_id = any($1)'
+
+const SELECT_AWAITED = `
+  select task_id as "taskId", schedule_id as "scheduleId" from (
+    select last_task as task_id, id as schedule_id from qcluster_schedules
+    where queue = $1 and last_task is not null
+    union
+    select after_task, schedule_id from qcluster_scheduled_tasks where queue = $1 and after_task is not null
+  ) as wanted
+  where not exists (select 1 from qcluster_scheduled_tasks as made where made.task_id = wanted.task_id)
+    and not exists (
+      select 1 from qcluster_tasks as known where known.task_id = wanted.task_id and fate <> 'retry')`

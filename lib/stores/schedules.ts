@@ -63,6 +63,12 @@ export interface Claim {
   readonly tasks: readonly ScheduledTask[]
 }
 
+/** A task that a broker has, as far as is known, and that a schedule waits for. */
+export interface AwaitedTask {
+  readonly taskId: string
+  readonly scheduleId: string
+}
+
 /** Keeps schedules. All methods reject with a {@link StoreError} when the store cannot be reached. */
 export interface Schedules {
   /** False when its queue has one of this name. */
@@ -88,6 +94,8 @@ export interface Schedules {
   settle(taskIds: readonly string[]): Promise<void>
   /** These tasks could not be handed to the broker: anybody may take them over at once. */
   release(taskIds: readonly string[]): Promise<void>
+  /** The tasks of a queue that a broker should have and that have no outcome that is final, where a schedule waits for it. */
+  awaited(queue: string): Promise<AwaitedTask[]>
   /** Calls `onChange` when anybody has changed a schedule of any queue. May miss one. Holds no referenced handle. */
   watch(onChange: () => void): Promise<{ stop(): Promise<void> }>
 }

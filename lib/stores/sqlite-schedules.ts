@@ -1,6 +1,14 @@
 /** The schedules of the embedded store, in `results.db`: there the end of a task is seen in the same transaction. */
 import type { SqliteFile } from '../sqlite.ts'
-import type { Agenda, Claim, DueSchedule, ScheduledTask, ScheduleRecord, Schedules } from './schedules.ts'
+import type {
+  Agenda,
+  AwaitedTask,
+  Claim,
+  DueSchedule,
+  ScheduledTask,
+  ScheduleRecord,
+  Schedules,
+} from './schedules.ts'
 import type { SqliteWatches } from './sqlite-watches.ts'
 
 /** Part of the migrations of `results.db`. */
@@ -96,6 +104,10 @@ export class SqliteSchedules implements Schedules {
 
   async release(taskIds: readonly string[]): Promise<void> {
     await this.#file.write(() => this.#file.run(RELEASE, JSON.stringify(taskIds)))
+  }
+
+  awaited(queue: string): Promise<AwaitedTask[]> {
+    return this.#file.read(() => this.#file.all<AwaitedTask>(SELECT_AWAITED, queue, queue))
   }
 
   watch(onChange: () => void): Promise<{ stop(): Promise<void> }> {
@@ -206,3 +218,12 @@ const TAKE_OVER = `
 const SETTLE = 'delete from scheduled_tasks where task_id in (select value from json_each(?))'
 
 const RELEASE = 'update scheduled_tasks set claimed_at = 0 where task_id in (select value from json_each(?))'
+
+const SELECT_AWAITED = `
+  select task_id as taskId, schedule_id as scheduleId from (
+    select last_task as task_id, id as schedule_id from schedules where queue = ? and last_task is not null
+    union
+    select after_task, schedule_id from scheduled_tasks where queue = ? and after_task is not null
+  ) as wanted
+  where not exists (select 1 from scheduled_tasks as made where made.task_id = wanted.task_id)
+    and not exists (select 1 from tasks where tasks.task_id = wanted.task_id and fate <> 'retry')`

@@ -7,12 +7,10 @@ import { ScheduleError } from '../errors.ts'
 import { loadIds, taskName } from '../names.ts'
 import type { ScheduleRecord } from '../stores/schedules.ts'
 import type { SavedOutcome } from '../stores/store.ts'
-import { decode } from './codec.ts'
 import { checkName, type TaskFunction } from './define.ts'
-import type { FailureRecord } from './failure.ts'
 import { dueOf, type Misfire, type Overlap, type Plan, parsePlan, resumed } from './plan.ts'
 import { changedPlan, newPlan, type ScheduleSettings } from './planning.ts'
-import { fetch, Task, type TaskRecord } from './results.ts'
+import { fetch, Task, type TaskRecord, toRecord } from './results.ts'
 import { preview, rhythmOf, type ScheduleType } from './rhythm.ts'
 import { publish, taskOfSlot } from './slots.ts'
 
@@ -286,9 +284,9 @@ function stateOf(record: ScheduleRecord, { isPaused }: Plan, error: string | nul
 }
 
 function failureOf(outcome: SavedOutcome | undefined): string | null {
-  if (outcome === undefined || outcome.success) return null
-  const { message } = decode(outcome.result) as FailureRecord
-  return `Its last task failed: ${message}`
+  if (outcome === undefined) return null
+  const { state, error } = toRecord(outcome)
+  return state === 'failure' ? `Its last task failed: ${error?.message}` : null
 }
 
 function nameTaken(name: string, queue: string): ScheduleError {

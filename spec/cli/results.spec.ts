@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -116,5 +116,23 @@ describe('the command line, of results', function () {
       .to.match(/^name +bang$/m)
       .and.to.match(/^error +Error: boom\\u001b\[31m$/m)
     expect(await qcluster('tasks', 'show', 'nobody')).to.include({ code: 1, stdout: '' })
+  })
+
+  it('enqueues with what the flags say of the task', async () => {
+    await writeFile(join(folder, 'tasks.mjs'), 'export const add = (a, b) => a + b')
+    const flags = ['--group', 'sums', '--task-name', 'sum', '--cached', '60', '--timeout', '5']
+    const ran = await qcluster('enqueue', 'tasks.add', '1', '2', ...flags, '--sync', '--wait=0', '--json')
+    expect(ran).to.include({ code: 0, stderr: '' })
+    const record = JSON.parse(ran.stdout)
+    expect(record).to.include({ name: 'sum', group: 'sums', result: 3, state: 'success' })
+    expect(Date.parse(record.expiresAt) - Date.parse(record.stoppedAt)).to.equal(60_000)
+
+    const later = ['enqueue', 'tasks.add', '--delay', '60', '--unique-key', 'a', '--json']
+    const one = JSON.parse((await qcluster(...later)).stdout)
+    expect(one).to.include({ isNew: true })
+    expect(JSON.parse((await qcluster(...later)).stdout)).to.include({ id: one.id, isNew: false })
+    const wrong = await qcluster('enqueue', 'tasks.add', '--delay', '60', '--run-at', '2100-01-01')
+    expect(wrong.code).to.not.equal(0)
+    expect(wrong.stderr).to.include('delay and runAt say the same thing')
   })
 })

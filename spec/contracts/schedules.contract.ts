@@ -199,6 +199,22 @@ export function describeSchedules(name: string, makeStore: () => Promise<StorePl
       expect(await takeOver(), 'taken just now').to.deep.equal([])
     })
 
+    it('tells which tasks a broker should have that schedules wait for', async () => {
+      const awaited = async () =>
+        (await store.schedules.awaited('default')).map(({ taskId, scheduleId }) => `${scheduleId} ${taskId}`)
+      await claim(await made('a'), { lastTask: 't2' }, [taskOf('t1'), taskOf('t2', { after: 't1' })])
+      await made('b', { lastTask: 'u1' })
+      await made('c', { lastTask: null })
+      await made('d', { lastTask: 'v1', queue: 'other' })
+      expect(await awaited(), 'one that was just made may not be with it yet').to.deep.equal(['b u1'])
+      await store.schedules.settle(['t1'])
+      await finish('u1', { success: false, fate: 'retry' })
+      expect((await awaited()).toSorted()).to.deep.equal(['a t1', 'b u1'])
+      await finish('t1')
+      await finish('u1', { run: 2 })
+      expect(await awaited()).to.deep.equal([])
+    })
+
     it('keeps the outcome of the last task of a schedule, whatever the limit is', async () => {
       const limited = await open(1)
       await made('a', { lastTask: 't0' })
