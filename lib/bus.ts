@@ -76,9 +76,8 @@ class Line {
   async close(): Promise<void> {
     clearInterval(this.#silence)
     const broker = await this.#broker
-    // Where the broker is away it forgets us by itself.
-    await broker.withdrawStat(this.#parts.clusterId).catch(() => {})
-    await broker.close().catch(() => {})
+    // Where the broker is away it forgets us by itself, and where it is busy it does so before it is closed.
+    await Promise.allSettled([broker.withdrawStat(this.#parts.clusterId), broker.close()])
   }
 
   async #open(): Promise<void> {

@@ -31,19 +31,20 @@ export interface SqliteFileOptions {
 
 /** One SQLite file, which several processes may use at a time. What it throws are errors of its `Failure` class. */
 export class SqliteFile {
-  readonly #options: SqliteFileOptions
+  readonly #options: FileOptions
   readonly #jobs: Job[] = []
   #opening: Promise<void> | undefined
   #flushing: Promise<void> | undefined
   #database: OpenDatabase | undefined
 
   constructor(options: SqliteFileOptions) {
-    this.#options = options
+    this.#options = { ...options, patience: new Patience(options.patience ?? 10_000) }
   }
 
   /** Opens it, making or migrating it where needed. Does nothing when it is open and well. */
   async connect(): Promise<void> {
     if (this.#database?.isUsable) return
+    this.#options.patience.regain()
     this.#opening ??= this.#open()
     try {
       await this.#opening
@@ -52,8 +53,14 @@ export class SqliteFile {
     }
   }
 
+  /** From now on no other process is waited for longer than this, all in all: whoever closes has better things to do. */
+  hurry(): void {
+    this.#options.patience.lose(LAST_PATIENCE)
+  }
+
   /** Carries out what is being written, then closes. */
   async close(): Promise<void> {
+    this.hurry()
     await this.#opening?.catch(() => {}) // Whoever called connect() is told.
     await this.#flushing
     this.#database?.close()
@@ -192,6 +199,9 @@ export function isValueAtFault({ cause }: Error): boolean {
 /** Rows that one shared transaction touches at most, about 20 ms of work, unless a single work touches more. */
 const MOST_ROWS = 2_000
 
+/** Milliseconds that another process may be in the way of who closes. */
+const LAST_PATIENCE = 2_000
+
 /** Primary result codes of SQLite (https://sqlite.org/rescode.html). */
 const CODE = {
   busy: 5,
@@ -243,6 +253,31 @@ function takeJobs(jobs: Job[]): Job[] {
   return jobs.splice(0, count)
 }
 
+/** How long to wait for another process to end its transaction. */
+class Patience {
+  readonly #most: number
+  #end = Number.POSITIVE_INFINITY
+
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  /** True when who has waited since then is to wait no more. */
+  isOver(since: number): boolean {
+    return performance.now() > Math.min(since + this.#most, this.#end)
+  }
+
+  lose(rest: number): void {
+    this.#end = Math.min(this.#end, performance.now() + rest)
+  }
+
+  regain(): void {
+    this.#end = Number.POSITIVE_INFINITY
+  }
+}
+
+type FileOptions = Omit<SqliteFileOptions, 'patience'> & { readonly patience: Patience }
+
 /** What is wrong with a file, in words for its user. */
 class FileTrouble extends Error {}
 /** Another process holds the lock, and does not let go of it. */
@@ -251,12 +286,12 @@ class LockedTrouble extends FileTrouble {}
 /** A connection to a file, with its prepared statements. */
 class OpenDatabase {
   readonly #database: DatabaseSync
-  readonly #options: SqliteFileOptions
+  readonly #options: FileOptions
   readonly #identity: string
   readonly #statements = new Map<string, StatementSync>()
   #condemned = false
 
-  constructor(database: DatabaseSync, options: SqliteFileOptions) {
+  constructor(database: DatabaseSync, options: FileOptions) {
     this.#database = database
     this.#options = options
     this.#identity = fileIdentity(options.path)
@@ -316,7 +351,7 @@ class OpenDatabase {
   }
 }
 
-async function openDatabase(options: SqliteFileOptions): Promise<OpenDatabase> {
+async function openDatabase(options: FileOptions): Promise<OpenDatabase> {
   const { DatabaseSync } = await import('node:sqlite')
   const isFile = !options.path.startsWith(MEMORY)
   if (isFile) makePrivateFile(options.path)
@@ -346,7 +381,7 @@ function useWriteAheadLog(database: DatabaseSync): void {
     throw new Error('SQLite cannot keep a write-ahead log there, as on a network folder')
 }
 
-async function migrate(database: DatabaseSync, options: SqliteFileOptions): Promise<void> {
+async function migrate(database: DatabaseSync, options: FileOptions): Promise<void> {
   const outdated = await whenFree(options, () => knownVersion(database, options) < options.migrations.length)
   if (!outdated) return
   await whenFree(options, () => database.exec('begin immediate'))
@@ -355,7 +390,7 @@ async function migrate(database: DatabaseSync, options: SqliteFileOptions): Prom
   database.exec(`pragma user_version = ${options.migrations.length}; commit`)
 }
 
-function knownVersion(database: DatabaseSync, { path, migrations }: SqliteFileOptions): number {
+function knownVersion(database: DatabaseSync, { path, migrations }: FileOptions): number {
   const version = Number(database.prepare('pragma user_version').get()?.user_version)
   if (version <= migrations.length) return version
   throw new FileTrouble(
@@ -364,22 +399,22 @@ function knownVersion(database: DatabaseSync, { path, migrations }: SqliteFileOp
 }
 
 /** Does the work as soon as no other process holds the lock that it needs, without blocking the event loop. */
-async function whenFree<T>({ path, patience = 10_000 }: SqliteFileOptions, work: () => T): Promise<T> {
-  const deadline = performance.now() + patience
+async function whenFree<T>({ path, patience }: FileOptions, work: () => T): Promise<T> {
+  const since = performance.now()
   for (;;) {
     try {
       return work()
     } catch (error) {
       if (!TAKEN.has(primaryCode(error))) throw error
-      if (performance.now() > deadline) throw lockedTrouble(path, patience, error)
+      if (patience.isOver(since)) throw lockedTrouble(path, performance.now() - since, error)
     }
     await sleep(1)
   }
 }
 
-function lockedTrouble(path: string, patience: number, cause: unknown): LockedTrouble {
+function lockedTrouble(path: string, waited: number, cause: unknown): LockedTrouble {
   return new LockedTrouble(
-    `${path} has been locked by another program for ${patience / 1000} s: end what holds a transaction on it, such as an open sqlite3 shell.`,
+    `${path} has been locked by another program for ${Number((waited / 1000).toFixed(2))} s: end what holds a transaction on it, such as an open sqlite3 shell.`,
     { cause },
   )
 }

@@ -89,6 +89,8 @@ export const schedulerMachine = setup({
   delays: {
     WAIT: ({ context }) => context.wait,
     RECONNECT: ({ context }) => reconnectDelay(context.attempts),
+    /** What a look that is under way gets to end. Whoever comes later does what it leaves. Milliseconds. */
+    LAST_LOOK: 2_000,
   },
 }).createMachine({
   id: 'scheduler',
@@ -142,6 +144,7 @@ export const schedulerMachine = setup({
       description: 'Finishing what is under way: a task that is made should be with the broker',
       tags: 'stopping',
       on: { 'timetable.looked': 'stopped', 'timetable.failed': 'stopped' },
+      after: { LAST_LOOK: 'stopped' },
     },
     stopped: {
       description: 'Leaves',

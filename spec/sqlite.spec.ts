@@ -199,6 +199,21 @@ describe('an SQLite file', () => {
     expect(await names(file)).to.deep.equal(['b'])
   })
 
+  it('waits for no program longer than two seconds when it is closed, and as long as ever when it is opened again', async () => {
+    const file = await opened({ patience: 60_000 })
+    const other = stranger()
+    other.exec('begin immediate')
+    const refused = rejection(add(file, 'a'))
+    await file.close()
+    expect((await refused).message).to.match(/has been locked by another program for 2\b/)
+    await file.connect()
+    const writing = add(file, 'b')
+    await turn()
+    other.exec('rollback')
+    await writing
+    expect(await names(file)).to.deep.equal(['b'])
+  })
+
   it('says so when it was removed, and works with a new one after connecting again', async () => {
     const file = await opened()
     await rename(join(folder, 'things.db'), join(folder, 'gone.db'))

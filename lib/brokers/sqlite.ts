@@ -66,6 +66,7 @@ class SqliteBroker implements Broker {
 
   async close(): Promise<void> {
     const { file, bells, consumers } = this.#shared
+    file.hurry()
     await this.#bus.close()
     await Promise.all([...consumers].map((consumer) => consumer.leave()))
     // When it cannot be done, others take over what we held: at once when this process ends, else after the lease time.

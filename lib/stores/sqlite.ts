@@ -71,6 +71,7 @@ export class SqliteStore implements Store {
   }
 
   async close(): Promise<void> {
+    this.#file.hurry()
     await this.#watches.close()
     await this.#file.close()
   }

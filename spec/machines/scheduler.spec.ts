@@ -102,6 +102,15 @@ describe('the scheduler machine', () => {
       }
     })
 
+    it(`waits two seconds at most for what is under way at ${type}`, () => {
+      const { actor, clock, state } = made()
+      actor.send({ type })
+      clock.increment(1_999)
+      expect(state()).to.equal('stopping')
+      clock.increment(1)
+      expect(state()).to.equal('stopped')
+    })
+
     it(`leaves at ${type} when nothing is under way`, () => {
       const waiting = made()
       waiting.looked(5_000)
