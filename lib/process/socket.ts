@@ -14,6 +14,24 @@ export interface FrameOptions {
   readonly highWaterMark?: number
 }
 
+/** What a connection is to whoever talks over it. */
+export type Line<TIn extends FrameMessage, TOut extends FrameMessage> = Pick<
+  FrameSocket<TIn, TOut>,
+  'onMessage' | 'onClose' | 'send' | 'flush' | 'destroy'
+>
+
+/** How those who work together reach one another: over {@link sockets}, or in one process. */
+export interface Peers {
+  listen<TIn extends FrameMessage, TOut extends FrameMessage>(
+    path: string,
+    onConnection: (line: Line<TIn, TOut>) => void,
+  ): Promise<Pick<FrameServer, 'destroy'>>
+  /** Undefined where nobody listens. */
+  connect<TIn extends FrameMessage, TOut extends FrameMessage>(
+    path: string,
+  ): Promise<Line<TIn, TOut> | undefined>
+}
+
 /** A socket file that is listened on. */
 export interface FrameServer {
   readonly path: string
@@ -237,6 +255,9 @@ export async function connectIfThere<TIn extends FrameMessage, TOut extends Fram
     throw error
   }
 }
+
+/** Peers in processes of their own. */
+export const sockets: Peers = { listen, connect: connectIfThere }
 
 /**
  * Where the socket `name` of a runtime directory is: a file in it, on Windows the named pipe of that file's path.

@@ -1,8 +1,9 @@
 import { fromCallback, fromPromise } from 'xstate'
 import { monitorMachine, type OutcomesOrder, type OutcomesReport } from '../../machines/monitor.ts'
+import type { Settings } from '../config.ts'
 import { sealNotices } from '../notices.ts'
 import { killGroup } from '../process/fork.ts'
-import { connectIfThere, type FrameSocket, listen, socketPath } from '../process/socket.ts'
+import { type Line, type Peers, socketPath, sockets } from '../process/socket.ts'
 import { Signer } from '../signing.ts'
 import { createStore, retentionOf, storeOptionsOf } from '../stores/index.ts'
 import type { Store } from '../stores/store.ts'
@@ -14,8 +15,17 @@ import { Sequels } from './sequel.ts'
 /** Milliseconds between two looks at what is cancelled: an order that says so may get lost. */
 const HEED = 10_000
 
+/** What a monitor reaches; replaced where a cluster is in one process. */
+export interface MonitorParts {
+  readonly peers: Peers
+  readonly makeStore: (settings: Settings) => Promise<Store>
+}
+
 /** What the monitor's machine is provided with: a store, and the outcomes all its life. */
-export function monitor(role: RoleContext) {
+export function monitor(
+  role: RoleContext,
+  { peers = sockets, makeStore = storeOf }: Partial<MonitorParts> = {},
+) {
   const { settings, record } = role
   const signer = new Signer(settings.secretKey)
   let creating: Promise<Store> | undefined
@@ -67,7 +77,7 @@ export function monitor(role: RoleContext) {
     actors: {
       connectStore: fromPromise<void>(async () => {
         // A stop may ask for it again while it is being opened.
-        creating ??= createStore({ ...storeOptionsOf(settings), retention: retentionOf(settings) })
+        creating ??= makeStore(settings)
         store = await creating
         await store.connect()
       }),
@@ -75,10 +85,11 @@ export function monitor(role: RoleContext) {
         report = sendBack
         receive((order) => {
           if (order.type === 'outcomes.desert') for (const pid of pids) killGroup({ pid })
+          else if (order.type === 'peer.listening') void attach(outcomes, peers, order.socket)
           else obey(outcomes, order)
         })
         const path = socketPath(role.directory, `m${process.pid}`)
-        const server = listen<WorkerToMonitor, MonitorToWorker>(path, (socket) =>
+        const server = peers.listen<WorkerToMonitor, MonitorToWorker>(path, (socket) =>
           receiveFrom(outcomes, socket, { stir, pids }),
         )
         void server.then(() => sendBack({ type: 'outcomes.listening', socket: path }))
@@ -92,11 +103,14 @@ export function monitor(role: RoleContext) {
   })
 }
 
-function obey(outcomes: Outcomes, order: Exclude<OutcomesOrder, { type: 'outcomes.desert' }>): void {
+function storeOf(settings: Settings): Promise<Store> {
+  return createStore({ ...storeOptionsOf(settings), retention: retentionOf(settings) })
+}
+
+type PlainOrder = Exclude<OutcomesOrder, { type: 'outcomes.desert' | 'peer.listening' }>
+
+function obey(outcomes: Outcomes, order: PlainOrder): void {
   switch (order.type) {
-    case 'peer.listening':
-      void attach(outcomes, order.socket)
-      break
     case 'worker.buried':
       outcomes.bury(order)
       break
@@ -117,8 +131,8 @@ function obey(outcomes: Outcomes, order: Exclude<OutcomesOrder, { type: 'outcome
   }
 }
 
-async function attach(outcomes: Outcomes, path: string): Promise<void> {
-  const socket = await connectIfThere<PusherToMonitor, MonitorToPusher>(path)
+async function attach(outcomes: Outcomes, peers: Peers, path: string): Promise<void> {
+  const socket = await peers.connect<PusherToMonitor, MonitorToPusher>(path)
   if (!socket) return
   socket.onMessage((message) => outcomes.hearPusher(message))
   socket.onClose(() => outcomes.unattend())
@@ -127,7 +141,7 @@ async function attach(outcomes: Outcomes, path: string): Promise<void> {
 
 function receiveFrom(
   outcomes: Outcomes,
-  socket: FrameSocket<WorkerToMonitor, MonitorToWorker>,
+  socket: Line<WorkerToMonitor, MonitorToWorker>,
   { stir, pids }: { readonly stir: () => void; readonly pids: Set<number> },
 ): void {
   let worker: string | undefined

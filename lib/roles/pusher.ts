@@ -8,8 +8,9 @@ import {
 } from '../../machines/pusher.ts'
 import type { Broker, Settlement } from '../brokers/broker.ts'
 import { brokerOptionsOf, createBroker } from '../brokers/index.ts'
+import type { Settings } from '../config.ts'
 import { openPackage } from '../package.ts'
-import { type FrameSocket, listen, socketPath } from '../process/socket.ts'
+import { type Line, type Peers, socketPath, sockets } from '../process/socket.ts'
 import { restoreSecret, Signer } from '../signing.ts'
 import { Dispatcher } from './dispatcher.ts'
 import type { MonitorToPusher, PusherToMonitor, PusherToWorker, WorkerToPusher } from './frames.ts'
@@ -17,8 +18,17 @@ import { Intake } from './intake.ts'
 import { Prefetch } from './prefetch.ts'
 import type { RoleContext } from './role.ts'
 
+/** What a pusher reaches; replaced where a cluster is in one process. */
+export interface PusherParts {
+  readonly peers: Peers
+  readonly makeBroker: (settings: Settings) => Promise<Broker>
+}
+
 /** What the pusher's machine is provided with: a broker, a consumer while it is connected, a dispatcher all its life. */
-export function pusher(role: RoleContext) {
+export function pusher(
+  role: RoleContext,
+  { peers = sockets, makeBroker = brokerOf }: Partial<PusherParts> = {},
+) {
   const { settings, record } = role
   const signer = new Signer(settings.secretKey)
   let broker: Broker | undefined
@@ -73,7 +83,7 @@ export function pusher(role: RoleContext) {
         report = sendBack
         receive((order) => obey(dispatcher, order))
         const path = socketPath(role.directory, `p${process.pid}`)
-        const server = listen<WorkerToPusher | MonitorToPusher, PusherToWorker | PusherToMonitor>(
+        const server = peers.listen<WorkerToPusher | MonitorToPusher, PusherToWorker | PusherToMonitor>(
           path,
           (socket) => receiveFrom(dispatcher, socket, followWork),
         )
@@ -86,7 +96,7 @@ export function pusher(role: RoleContext) {
         return () => void server.then((open) => open.destroy())
       }),
       connectBroker: fromPromise<void>(async () => {
-        const opened = broker ?? (await createBroker(brokerOptionsOf(settings)))
+        const opened = broker ?? (await makeBroker(settings))
         broker = opened
         // Before there is a new folder that a producer could find without a key.
         if (settings.isKeyOfFolder) await restoreSecret(settings.dataDir, settings.secretKey[0] as string)
@@ -102,6 +112,10 @@ export function pusher(role: RoleContext) {
       closeBroker: fromPromise<void>(async () => broker?.close()),
     },
   })
+}
+
+function brokerOf(settings: Settings): Promise<Broker> {
+  return createBroker(brokerOptionsOf(settings))
 }
 
 function obey(dispatcher: Dispatcher, order: DispatcherOrder): void {
@@ -129,7 +143,7 @@ function obey(dispatcher: Dispatcher, order: DispatcherOrder): void {
 /** Who connects says first who it is: a worker by its name, the monitor by what it has not seen settled. */
 function receiveFrom(
   dispatcher: Dispatcher,
-  socket: FrameSocket<WorkerToPusher | MonitorToPusher, PusherToWorker | PusherToMonitor>,
+  socket: Line<WorkerToPusher | MonitorToPusher, PusherToWorker | PusherToMonitor>,
   followWork: () => void,
 ): void {
   let worker: string | undefined

@@ -3,17 +3,30 @@ import { setPriority } from 'node:os'
 import { fromCallback, fromPromise } from 'xstate'
 import { type RunnerOrder, type RunnerReport, workerMachine } from '../../machines/worker.ts'
 import { Client, configure } from '../client.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import { toErrorRecord } from '../errors.ts'
-import { boardPath, createBoard } from '../process/board.ts'
-import { connectIfThere } from '../process/socket.ts'
+import { type BoardWriter, boardPath, createBoard } from '../process/board.ts'
+import { type Peers, sockets } from '../process/socket.ts'
 import { type LoadedTask, loadTasks } from '../tasks/load.ts'
 import { emitSafely } from '../tasks/signals.ts'
 import type { MonitorToWorker, PusherToWorker, WorkerToMonitor, WorkerToPusher } from './frames.ts'
 import type { RoleContext } from './role.ts'
 import { Runner } from './runner.ts'
 
+/** What a worker reaches; replaced where a cluster is in one process. */
+export interface WorkerParts {
+  readonly peers: Peers
+  readonly clock: Clock
+  /** Loads the tasks; what they enqueue goes to their own cluster. */
+  readonly load: (role: RoleContext) => Promise<ReadonlyMap<string, LoadedTask>>
+  readonly openBoard: (role: RoleContext) => BoardWriter
+}
+
 /** What the worker's machine is provided with: its tasks, and a runner once they are loaded. */
-export function worker(role: RoleContext) {
+export function worker(
+  role: RoleContext,
+  { peers = sockets, clock = systemClock, load = loadOwn, openBoard = ownBoard }: Partial<WorkerParts> = {},
+) {
   const { settings, record, flush, name, title } = role
   let tasks: ReadonlyMap<string, LoadedTask> = new Map()
   return workerMachine.provide({
@@ -23,19 +36,15 @@ export function worker(role: RoleContext) {
     actors: {
       loadTasks: fromPromise<void>(async () => {
         if (settings.nice !== 0) setPriority(settings.nice)
-        // A task that enqueues a task does so on its own cluster.
-        configure(Client.of(settings))
-        if (role.events.includes('tasks.loaded'))
-          watchLoading((modules) => record('tasks.loaded', { process: name, modules }))
-        tasks = await loadTasks(settings.tasks)
+        tasks = await load(role)
         const unheard = (signal: string, error: Error) =>
           record('signal.failed', { process: name, signal, error: toErrorRecord(error) })
         await emitSafely('postSpawn', unheard, name)
       }),
       runner: fromCallback<RunnerOrder>(({ sendBack, receive }) => {
-        const board = createBoard(boardPath(role.directory, name), settings.concurrency)
+        const board = openBoard(role)
         const runner = new Runner({
-          ...{ worker: name, tasks, board, record, flush },
+          ...{ worker: name, tasks, board, record, flush, clock },
           ...{ concurrency: settings.concurrency },
           ...{ timeout: settings.timeout, packing: settings },
           show: (task: string) => title.show(task),
@@ -46,7 +55,7 @@ export function worker(role: RoleContext) {
         })
         role.measure(() => runner.measures)
         receive((order) => {
-          if (order.type === 'peer.listening') void meet(runner, order)
+          if (order.type === 'peer.listening') void meet(runner, peers, order)
           else if (order.type === 'runner.finish') runner.finish()
           else runner.abort()
         })
@@ -54,6 +63,18 @@ export function worker(role: RoleContext) {
       }),
     },
   })
+}
+
+function loadOwn({ settings, record, name, events }: RoleContext): Promise<ReadonlyMap<string, LoadedTask>> {
+  // A task that enqueues a task does so on its own cluster.
+  configure(Client.of(settings))
+  if (events.includes('tasks.loaded'))
+    watchLoading((modules) => record('tasks.loaded', { process: name, modules }))
+  return loadTasks(settings.tasks)
+}
+
+function ownBoard({ directory, name, settings }: RoleContext): BoardWriter {
+  return createBoard(boardPath(directory, name), settings.concurrency)
 }
 
 /** Tells which modules of the user's are loaded, from now on, in batches. */
@@ -83,12 +104,12 @@ const OWN = new URL('../..', import.meta.url).href
 
 type Introduction = Extract<RunnerOrder, { type: 'peer.listening' }>
 
-function meet(runner: Runner, { role, socket: path }: Introduction): Promise<void> {
-  return role === 'monitor' ? meetMonitor(runner, path) : meetPusher(runner, path)
+function meet(runner: Runner, peers: Peers, { role, socket: path }: Introduction): Promise<void> {
+  return role === 'monitor' ? meetMonitor(runner, peers, path) : meetPusher(runner, peers, path)
 }
 
-async function meetMonitor(runner: Runner, path: string): Promise<void> {
-  const socket = await connectIfThere<MonitorToWorker, WorkerToMonitor>(path)
+async function meetMonitor(runner: Runner, peers: Peers, path: string): Promise<void> {
+  const socket = await peers.connect<MonitorToWorker, WorkerToMonitor>(path)
   if (!socket) return
   socket.onMessage(({ keys }) => runner.released(keys))
   socket.onClose(() => runner.monitorLeft())
@@ -98,8 +119,8 @@ async function meetMonitor(runner: Runner, path: string): Promise<void> {
   )
 }
 
-async function meetPusher(runner: Runner, path: string): Promise<void> {
-  const socket = await connectIfThere<PusherToWorker, WorkerToPusher>(path)
+async function meetPusher(runner: Runner, peers: Peers, path: string): Promise<void> {
+  const socket = await peers.connect<PusherToWorker, WorkerToPusher>(path)
   if (!socket) return
   socket.onMessage((message) => {
     if (message.kind === 'jobs') runner.take(message.jobs)
