@@ -233,6 +233,20 @@ export function defaultClient(): Client {
   return shared.client
 }
 
+/**
+ * Puts a client in the default one's place, for tests: what they test need not know of it.
+ * @returns what puts the former one back
+ */
+export function substituteDefault(client: Client): () => void {
+  const { client: former } = shared
+  shared.client = client
+  return () => {
+    if (shared.client !== client) return
+    if (former) shared.client = former
+    else delete shared.client
+  }
+}
+
 /** Closes the default client: see {@link Client.close}. The next use, or {@link configure}, begins anew. */
 export async function close(): Promise<void> {
   const { client } = shared

@@ -1,4 +1,4 @@
-import { defineTask, RetryError } from 'qcluster'
+import { asyncTask, defineTask, RetryError, type TaskRecord } from 'qcluster'
 
 /** Stands for a service that is busy at first. */
 let calls = 0
@@ -12,3 +12,12 @@ export const charge = defineTask(
     return `charged ${amount}`
   },
 )
+
+export const receipt = defineTask('receipt', (record: TaskRecord<string>) => `sent: ${record.result}`)
+
+/** What an application does: it knows no test. */
+export async function order(amount: number) {
+  return asyncTask(charge, [amount], { delay: 3600, hook: receipt })
+}
+
+export const report = defineTask('report', () => 'all is well')

@@ -1,143 +1,380 @@
-/** A broker for tests: what is in flight lives in this process, and its clock goes as it is told. */
+/** A broker for tests: what is in flight lives in this process, and its delays go by a clock that it is given. */
+import { type Clock, systemClock } from '../clock.ts'
 import { BrokerError } from '../errors.ts'
 import type {
   Broker,
+  ConsumeOptions,
   Consumer,
+  ControlRequest,
   DeadLetter,
   DeadLetterFate,
   Delivery,
   Enqueued,
   Listener,
+  ListenOptions,
   Package,
+  Priority,
   Receipt,
   Settlement,
 } from './broker.ts'
 
-interface Waiting {
-  readonly queue: string
+/** A package that waits or is handed out. Those that are given back take their old place. */
+interface Entry {
   readonly package: Package
-  readonly due: number
+  readonly place: number
   readonly deliveries: number
 }
 
-/** Hands out what is due when it is asked to, the urgent first, else in the order that it is due. */
-export class MemoryBroker implements Broker {
-  readonly #now: () => number
-  readonly #held = new Map<Receipt, Waiting>()
-  #waiting: Waiting[] = []
-  #dead: DeadLetter[] = []
+/** Its time has not come. */
+interface Delayed {
+  readonly package: Package
+  readonly due: number
+  readonly timer: unknown
+}
+
+interface Held {
+  readonly entry: Entry
+  readonly consumer: MemoryConsumer
+}
+
+const URGENT_FIRST = ['high', 'normal'] as const satisfies Priority[]
+
+/** Queues in this process, for any number of brokers. */
+export class MemoryQueues {
+  readonly clock: Clock
+  readonly bus: MemoryBus
+  readonly #queues = new Map<string, Queue>()
+
+  readonly #onEnqueue: (one: Enqueued) => void
+
+  /**
+   * @param clock what delays go by; the machine's where it is absent
+   * @param onEnqueue sees everything that is enqueued, by whomever
+   */
+  constructor(clock = systemClock, onEnqueue: (one: Enqueued) => void = () => {}) {
+    this.clock = clock
+    this.#onEnqueue = onEnqueue
+    this.bus = new MemoryBus(clock)
+  }
+
+  /** One more broker of these queues. */
+  broker(): Broker {
+    return new MemoryBroker(this)
+  }
+
+  queue(name: string): Queue {
+    const known = this.#queues.get(name) ?? new Queue(name, this)
+    this.#queues.set(name, known)
+    return known
+  }
+
+  /** Whether all that is in a queue has still to come due. */
+  isIdle(name: string): boolean {
+    return this.queue(name).isIdle
+  }
+
+  enqueue(batch: readonly Enqueued[]): void {
+    for (const one of batch) {
+      this.#onEnqueue(one)
+      this.queue(one.queue).add(one.package, one.delay ?? 0)
+    }
+  }
+}
+
+/** What waits, what is handed out, and what has died. */
+class Queue {
+  readonly held = new Map<Receipt, Held>()
+  readonly consumers = new Set<MemoryConsumer>()
+  dead: DeadLetter[] = []
+  readonly #name: string
+  readonly #queues: MemoryQueues
+  readonly #ready: Record<Priority, Entry[]> = { high: [], normal: [] }
+  readonly #delayed = new Set<Delayed>()
+  #places = 0
   #receipts = 0
+  #isWoken = false
 
-  /** @param now milliseconds of the clock that delays are counted by */
-  constructor(now: () => number) {
-    this.#now = now
+  constructor(name: string, queues: MemoryQueues) {
+    this.#name = name
+    this.#queues = queues
   }
 
-  /** When the next package of a queue is due; undefined where none waits. */
-  nextDue(queue: string): number | undefined {
-    const dues = this.#of(queue).map(({ due }) => due)
-    return dues.length === 0 ? undefined : Math.min(...dues)
+  get size(): number {
+    return this.#delayed.size + this.#ready.high.length + this.#ready.normal.length
   }
 
-  /** Takes all that is due now. */
-  take(queue: string): Delivery[] {
-    const due = this.#of(queue).filter((one) => one.due <= this.#now())
-    this.#waiting = this.#waiting.filter((one) => !due.includes(one))
-    return due.toSorted(byUrgency).map((one) => this.#handOut(one))
+  get isIdle(): boolean {
+    return this.held.size + this.#ready.high.length + this.#ready.normal.length === 0
   }
 
-  async settle(settlements: readonly Settlement[]): Promise<void> {
-    for (const settlement of settlements) await this.#settle(settlement)
+  add(sealed: Package, delay: number): void {
+    if (delay > 0) this.#delay(sealed, delay)
+    else this.#ready[priorityOf(sealed)].push({ package: sealed, place: this.#places++, deliveries: 0 })
+    this.wake()
   }
 
-  async enqueue(batch: readonly Enqueued[]): Promise<void> {
-    for (const { queue, package: sealed, delay = 0 } of batch)
-      this.#waiting.push({ queue, package: sealed, due: this.#now() + delay, deliveries: 0 })
+  giveBack(entry: Entry): void {
+    const lane = this.#ready[priorityOf(entry.package)]
+    const index = lane.findIndex(({ place }) => place > entry.place)
+    lane.splice(index < 0 ? lane.length : index, 0, entry)
+    this.wake()
   }
 
-  async queueSize(queue: string): Promise<number> {
-    return this.#of(queue).length
+  /** Hands out, a turn later, what somebody has room for. */
+  wake(): void {
+    if (this.#isWoken || this.consumers.size === 0) return
+    this.#isWoken = true
+    setImmediate(() => {
+      this.#isWoken = false
+      for (const consumer of this.consumers) this.#handOut(consumer)
+    })
   }
 
-  async lockSize(queue: string): Promise<number> {
-    return [...this.#held.values()].filter((one) => one.queue === queue).length
+  /** Forgets what waits. */
+  purge(): number {
+    const { size } = this
+    for (const { timer } of this.#delayed) this.#queues.clock.clearTimeout(timer)
+    this.#delayed.clear()
+    this.#ready.high = []
+    this.#ready.normal = []
+    return size
   }
 
-  async purge(queue: string): Promise<number> {
-    const { length } = this.#of(queue)
-    this.#waiting = this.#waiting.filter((one) => one.queue !== queue)
-    return length
+  bury(sealed: Package, reason: string): void {
+    this.dead.push({ ...sealed, queue: this.#name, reason, diedAt: this.#queues.clock.now() })
   }
 
-  async deleteQueue(queue: string): Promise<void> {
-    await this.purge(queue)
-    this.#dead = this.#dead.filter((one) => one.queue !== queue)
+  #delay(sealed: Package, delay: number): void {
+    const { clock } = this.#queues
+    const due = clock.now() + delay
+    const release = () => {
+      this.#delayed.delete(delayed)
+      this.add(sealed, Math.max(0, due - clock.now()))
+    }
+    // A timer may be early by a part of a millisecond, and holds no more than 31 bits of them.
+    const delayed = { package: sealed, due, timer: clock.setTimeout(release, Math.min(delay, LONGEST_TIMER)) }
+    this.#delayed.add(delayed)
   }
 
-  async deadLetters(queue: string, limit = 100): Promise<DeadLetter[]> {
-    return this.#dead
-      .filter((one) => one.queue === queue)
-      .toReversed()
-      .slice(0, limit)
+  #handOut(consumer: MemoryConsumer): void {
+    const deliveries = URGENT_FIRST.flatMap((priority) =>
+      this.#ready[priority].splice(0, consumer.roomFor(priority)).map((entry) => this.#hold(entry, consumer)),
+    )
+    if (deliveries.length > 0) consumer.deliver(deliveries)
   }
 
-  async reviewDeadLetters(queue: string, judge: (letter: DeadLetter) => DeadLetterFate): Promise<void> {
-    for (const letter of this.#dead.filter((one) => one.queue === queue)) {
-      const fate = judge(letter)
-      if (fate === 'keep') continue
-      if (fate !== 'remove') await this.enqueue([{ queue, package: fate.replay }])
-      this.#dead = this.#dead.filter((one) => one !== letter)
+  #hold(waiting: Entry, consumer: MemoryConsumer): Delivery {
+    const receipt = ++this.#receipts
+    const entry = { ...waiting, deliveries: waiting.deliveries + 1 }
+    this.held.set(receipt, { entry, consumer })
+    return { ...entry.package, deliveries: entry.deliveries, receipt }
+  }
+}
+
+const priorityOf = ({ priority = 'normal' }: Package): Priority => priority
+
+const LONGEST_TIMER = 2 ** 31 - 1
+
+class MemoryConsumer implements Consumer {
+  readonly #queues: MemoryQueues
+  readonly #queue: Queue
+  readonly #options: ConsumeOptions
+  #prefetch: number
+
+  constructor(queues: MemoryQueues, options: ConsumeOptions) {
+    this.#queues = queues
+    this.#queue = queues.queue(options.queue)
+    this.#options = options
+    this.#prefetch = options.prefetch
+    this.#queue.consumers.add(this)
+    this.#queue.wake()
+  }
+
+  roomFor(priority: Priority): number {
+    const mine = this.#mine.filter(([, { entry }]) => priorityOf(entry.package) === priority)
+    return Math.max(0, this.#prefetch - mine.length)
+  }
+
+  deliver(deliveries: Delivery[]): void {
+    this.#options.onDeliveries(deliveries)
+  }
+
+  setPrefetch(prefetch: number): void {
+    this.#prefetch = prefetch
+    this.#queue.wake()
+  }
+
+  async settle(settlements: readonly Settlement[]): Promise<{ readonly void: number }> {
+    const carriedOut = settlements.filter((one) => this.#settle(one))
+    this.#queue.wake()
+    return { void: settlements.length - carriedOut.length }
+  }
+
+  async stop(): Promise<void> {
+    this.#queue.consumers.delete(this)
+  }
+
+  /** Gives back what it holds. */
+  leave(): void {
+    this.#queue.consumers.delete(this)
+    for (const [receipt, { entry }] of this.#mine) {
+      this.#queue.held.delete(receipt)
+      this.#queue.giveBack(entry)
     }
   }
 
-  async connect(): Promise<void> {}
-  async close(): Promise<void> {}
-  async ping(): Promise<void> {}
+  get #mine(): [Receipt, Held][] {
+    return [...this.#queue.held].filter(([, { consumer }]) => consumer === this)
+  }
+
+  #settle(settlement: Settlement): boolean {
+    const held = this.#queue.held.get(settlement.receipt)
+    if (held?.consumer !== this) return false
+    this.#queue.held.delete(settlement.receipt)
+    if ('follow' in settlement) this.#queues.enqueue(settlement.follow ?? [])
+    if (settlement.type === 'requeue') this.#queue.giveBack(held.entry)
+    if (settlement.type === 'retry') this.#queue.add(settlement.package, settlement.delay)
+    if (settlement.type === 'deadLetter') this.#queue.bury(settlement.package, settlement.reason)
+    return true
+  }
+}
+
+class MemoryBroker implements Broker {
+  readonly #queues: MemoryQueues
+  readonly #consumers = new Set<MemoryConsumer>()
+  #isOpen = false
+
+  constructor(queues: MemoryQueues) {
+    this.#queues = queues
+  }
+
+  async connect(): Promise<void> {
+    this.#isOpen = true
+  }
+
+  async close(): Promise<void> {
+    this.#isOpen = false
+    for (const consumer of this.#consumers) consumer.leave()
+    this.#consumers.clear()
+  }
+
+  async ping(): Promise<void> {
+    this.#opened()
+  }
+
   async info(): Promise<string> {
-    return 'memory of this process'
+    this.#opened()
+    return `memory of Node.js ${process.versions.node}`
   }
 
-  consume(): Promise<Consumer> {
-    throw new BrokerError('A broker in memory is taken from, not consumed; use a TestCluster.')
+  async enqueue(batch: readonly Enqueued[]): Promise<void> {
+    this.#opened().enqueue(batch)
   }
 
-  /** Nobody is on its bus: there is one process. */
-  async publishStat(): Promise<void> {}
-  async withdrawStat(): Promise<void> {}
+  async consume(options: ConsumeOptions): Promise<Consumer> {
+    const consumer = new MemoryConsumer(this.#opened(), options)
+    this.#consumers.add(consumer)
+    return consumer
+  }
+
+  async queueSize(queue: string): Promise<number> {
+    return this.#opened().queue(queue).size
+  }
+
+  async lockSize(queue: string): Promise<number> {
+    return this.#opened().queue(queue).held.size
+  }
+
+  async purge(queue: string): Promise<number> {
+    return this.#opened().queue(queue).purge()
+  }
+
+  async deleteQueue(name: string): Promise<void> {
+    const queue = this.#opened().queue(name)
+    queue.purge()
+    queue.held.clear()
+    queue.dead = []
+  }
+
+  async deadLetters(queue: string, limit = 100): Promise<DeadLetter[]> {
+    return this.#opened().queue(queue).dead.toReversed().slice(0, limit)
+  }
+
+  async reviewDeadLetters(name: string, judge: (letter: DeadLetter) => DeadLetterFate): Promise<void> {
+    const queue = this.#opened().queue(name)
+    for (const letter of [...queue.dead]) {
+      const fate = judge(letter)
+      if (fate === 'keep') continue
+      if (fate !== 'remove') queue.add(fate.replay, 0)
+      queue.dead = queue.dead.filter((one) => one !== letter)
+    }
+  }
+
+  async publishStat(clusterId: string, body: string, ttl: number): Promise<void> {
+    this.#opened().bus.show(clusterId, body, ttl)
+  }
+
+  async withdrawStat(clusterId: string): Promise<void> {
+    this.#opened().bus.withdraw(clusterId)
+  }
+
   async stats(): Promise<string[]> {
-    return []
-  }
-  async control(): Promise<void> {}
-  async onControl(): Promise<Listener> {
-    return { stop: async () => {} }
+    return this.#opened().bus.shown()
   }
 
-  #of(queue: string): Waiting[] {
-    return this.#waiting.filter((one) => one.queue === queue)
+  async control(request: ControlRequest): Promise<void> {
+    await this.#opened().bus.order(request)
   }
 
-  #handOut(one: Waiting): Delivery {
-    const receipt = ++this.#receipts
-    const handed = { ...one, deliveries: one.deliveries + 1 }
-    this.#held.set(receipt, handed)
-    return { ...one.package, deliveries: handed.deliveries, receipt }
+  async onControl(options: ListenOptions): Promise<Listener> {
+    return this.#opened().bus.listen(options)
   }
 
-  async #settle(settlement: Settlement): Promise<void> {
-    const held = this.#held.get(settlement.receipt)
-    if (!held) return
-    this.#held.delete(settlement.receipt)
-    if ('follow' in settlement) await this.enqueue(settlement.follow ?? [])
-    const { queue } = held
-    if (settlement.type === 'requeue') this.#waiting.push(held)
-    if (settlement.type === 'retry') await this.enqueue([{ queue, ...settlement }])
-    if (settlement.type === 'deadLetter')
-      this.#dead.push({ ...settlement.package, queue, reason: settlement.reason, diedAt: this.#now() })
+  #opened(): MemoryQueues {
+    if (this.#isOpen) return this.#queues
+    throw new BrokerError(
+      'The broker in memory is not open: call connect() first, and nothing after close().',
+    )
   }
 }
 
-function byUrgency(a: Waiting, b: Waiting): number {
-  return rankOf(a) - rankOf(b) || a.due - b.due
-}
+/** What clusters show and are told. */
+class MemoryBus {
+  readonly #clock: Clock
+  readonly #stats = new Map<string, { readonly body: string; readonly until: number }>()
+  readonly #listeners = new Set<ListenOptions>()
 
-const rankOf = ({ package: { priority } }: Waiting): number => (priority === 'high' ? 0 : 1)
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  show(clusterId: string, body: string, ttl: number): void {
+    this.#stats.set(clusterId, { body, until: this.#clock.now() + ttl })
+  }
+
+  withdraw(clusterId: string): void {
+    this.#stats.delete(clusterId)
+  }
+
+  shown(): string[] {
+    return [...this.#stats.values()].filter(({ until }) => until > this.#clock.now()).map(({ body }) => body)
+  }
+
+  listen(options: ListenOptions): Listener {
+    this.#listeners.add(options)
+    return { stop: async () => void this.#listeners.delete(options) }
+  }
+
+  async order({ to, body, patience, onAnswer }: ControlRequest): Promise<void> {
+    const meant = [...this.#listeners].filter(({ clusterId }) => to === null || clusterId === to)
+    if (meant.length === 0) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = this.#clock.setTimeout(resolve, patience)
+    for (const { onOrder } of meant)
+      void onOrder(body).then((answer) => {
+        if (answer !== undefined && onAnswer(answer)) resolve()
+      })
+    await promise
+    this.#clock.clearTimeout(timer)
+  }
+}

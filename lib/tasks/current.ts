@@ -39,6 +39,11 @@ export function currentTask(): TaskContext {
   throw new NoCurrentTaskError()
 }
 
+/** Whether the code that asks belongs to a run. */
+export function isInTask(): boolean {
+  return runs.getStore() !== undefined
+}
+
 /** A run under way, at the side of whoever runs it. */
 export class Execution implements TaskContext {
   readonly id: string

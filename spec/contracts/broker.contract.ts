@@ -15,16 +15,32 @@ import { BrokerError } from '../../lib/errors.ts'
 import { eventually, Inbox, type Peer, packageOf, peer, range, taskIds } from './material.ts'
 import type { PeerOrder } from './peer.ts'
 
-/** Where a broker lives: what `createBroker` is given, here and in other processes, and how to clean up after it. */
+/** Where a broker lives, and how to clean up after it. */
 export interface BrokerPlace {
-  readonly options: BrokerOptions
+  /** What `createBroker` is given, here and in other processes; absent where no other process gets there. */
+  readonly options?: BrokerOptions
+  /** One more broker there, where `createBroker` makes none. */
+  readonly make?: () => Broker
   remove(): Promise<void>
 }
 
-/** The contract of every broker. `makeBroker` makes the place for one; each spec gets its own and a queue of its own. */
-export function describeBroker(name: string, makeBroker: () => Promise<BrokerPlace>): void {
+/** A broker of a place; nothing is opened before `connect()`. */
+export async function brokerAt({ make, options }: BrokerPlace): Promise<Broker> {
+  return make?.() ?? createBroker(options as BrokerOptions)
+}
+
+/**
+ * The contract of every broker. `makeBroker` makes the place for one; each spec gets its own and a queue of its own. Where
+ * other processes cannot get there, `ofOneProcess` says so.
+ */
+export function describeBroker(
+  name: string,
+  makeBroker: () => Promise<BrokerPlace>,
+  { ofOneProcess = false } = {},
+): void {
   describe(`${name}, as a broker`, () => {
     let place: BrokerPlace
+    let options: BrokerOptions
     let broker: Broker
     let queue: string
     let brokers: Broker[]
@@ -32,6 +48,7 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
 
     beforeEach(async () => {
       place = await makeBroker()
+      options = place.options as BrokerOptions
       queue = `contract-${randomUUID()}`
       brokers = []
       peers = []
@@ -48,7 +65,7 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
     })
 
     async function open(): Promise<Broker> {
-      const opened = await createBroker(place.options)
+      const opened = await brokerAt(place)
       brokers.push(opened)
       await opened.connect()
       return opened
@@ -102,12 +119,12 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
       })
 
       it('rejects everything before connect() and after close() with a sentence', async () => {
-        const early = await createBroker(place.options)
+        const early = await brokerAt(place)
         const late = await open()
         await late.close()
-        for (const closed of [early, late]) {
-          expect(await rejection(closed.ping())).to.be.instanceOf(BrokerError)
-          const refused = await rejection(closed.enqueue([{ queue, package: packageOf('a') }]))
+        for (const one of [early, late]) {
+          expect(await rejection(one.ping())).to.be.instanceOf(BrokerError)
+          const refused = await rejection(one.enqueue([{ queue, package: packageOf('a') }]))
           expect(refused).to.be.instanceOf(BrokerError)
           expect(refused.message).to.include('connect')
         }
@@ -163,15 +180,16 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         expect(taskIds(await drain(200))).to.deep.equal(range(200).map((i) => `t${i}`))
       })
 
-      it('loses nothing of four processes that enqueue at once and end by themselves', async () => {
-        const producers = range(4).map((i) =>
-          start({ do: 'enqueue', at: place.options, queue, prefix: `p${i}-`, count: 300 }),
-        )
-        const received = await drain(1_200)
-        expect(await Promise.all(producers.map((producer) => producer.ended()))).to.deep.equal([0, 0, 0, 0])
-        expect(new Set(taskIds(received)).size).to.equal(1_200)
-        await isEmpty()
-      }).timeout(30_000)
+      if (!ofOneProcess)
+        it('loses nothing of four processes that enqueue at once and end by themselves', async () => {
+          const producers = range(4).map((i) =>
+            start({ do: 'enqueue', at: options, queue, prefix: `p${i}-`, count: 300 }),
+          )
+          const received = await drain(1_200)
+          expect(await Promise.all(producers.map((producer) => producer.ended()))).to.deep.equal([0, 0, 0, 0])
+          expect(new Set(taskIds(received)).size).to.equal(1_200)
+          await isEmpty()
+        }).timeout(30_000)
     })
 
     describe('delaying', () => {
@@ -311,17 +329,18 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         expect(received.map(({ deliveries }) => deliveries)).to.deep.equal([2, 2])
       })
 
-      it('gives back at once what a process held that was killed', async () => {
-        await enqueue('a', 'b')
-        const holder = start({ do: 'hold', at: place.options, queue, count: 2 })
-        expect(await holder.report()).to.deep.equal({ type: 'holding', taskIds: ['a', 'b'] })
-        const { inbox } = await consume()
-        await holder.kill()
-        const killed = performance.now()
-        const received = await inbox.atLeast(2)
-        expect(performance.now() - killed).to.be.below(2_000)
-        expect(received.map(({ deliveries }) => deliveries)).to.deep.equal([2, 2])
-      })
+      if (!ofOneProcess)
+        it('gives back at once what a process held that was killed', async () => {
+          await enqueue('a', 'b')
+          const holder = start({ do: 'hold', at: options, queue, count: 2 })
+          expect(await holder.report()).to.deep.equal({ type: 'holding', taskIds: ['a', 'b'] })
+          const { inbox } = await consume()
+          await holder.kill()
+          const killed = performance.now()
+          const received = await inbox.atLeast(2)
+          expect(performance.now() - killed).to.be.below(2_000)
+          expect(received.map(({ deliveries }) => deliveries)).to.deep.equal([2, 2])
+        })
     })
 
     describe('settling', () => {
@@ -502,22 +521,23 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         expect(await broker.deadLetters(queue)).to.be.empty
       })
 
-      it('loses none when the process that retries them is killed', async () => {
-        const ids = range(20).map((i) => `t${i}`)
-        await enqueue(...ids)
-        const churner = start({ do: 'churn', at: place.options, queue })
-        for (const _ of range(5)) await churner.report()
-        await churner.kill()
-        // A copy may be there beside its original.
-        const found = new Set<string>()
-        const { consumer } = await consume({ onDeliveries: take })
-        function take(deliveries: Delivery[]) {
-          for (const taskId of taskIds(deliveries)) found.add(taskId)
-          void consumer.settle(acks(deliveries))
-        }
-        await eventually(async () => found.size, 20)
-        expect([...found]).to.have.members(ids)
-      })
+      if (!ofOneProcess)
+        it('loses none when the process that retries them is killed', async () => {
+          const ids = range(20).map((i) => `t${i}`)
+          await enqueue(...ids)
+          const churner = start({ do: 'churn', at: options, queue })
+          for (const _ of range(5)) await churner.report()
+          await churner.kill()
+          // A copy may be there beside its original.
+          const found = new Set<string>()
+          const { consumer } = await consume({ onDeliveries: take })
+          function take(deliveries: Delivery[]) {
+            for (const taskId of taskIds(deliveries)) found.add(taskId)
+            void consumer.settle(acks(deliveries))
+          }
+          await eventually(async () => found.size, 20)
+          expect([...found]).to.have.members(ids)
+        })
     })
 
     describe('showing stats', () => {
@@ -560,13 +580,14 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         await broker.withdrawStat(cluster)
       })
 
-      it('shows the stat of another process, and forgets it after that one is killed', async () => {
-        const one = start({ do: 'appear', at: place.options, clusterId: cluster, ttl: 1_000 })
-        await one.report()
-        await eventually(() => isShown(`stat of ${cluster}`), true)
-        await one.kill()
-        await eventually(() => isShown(`stat of ${cluster}`), false)
-      }).timeout(10_000)
+      if (!ofOneProcess)
+        it('shows the stat of another process, and forgets it after that one is killed', async () => {
+          const one = start({ do: 'appear', at: options, clusterId: cluster, ttl: 1_000 })
+          await one.report()
+          await eventually(() => isShown(`stat of ${cluster}`), true)
+          await one.kill()
+          await eventually(() => isShown(`stat of ${cluster}`), false)
+        }).timeout(10_000)
     })
 
     describe('steering clusters', () => {
@@ -650,14 +671,15 @@ export function describeBroker(name: string, makeBroker: () => Promise<BrokerPla
         expect(await answers({ to }, 1)).to.deep.equal([])
       })
 
-      it('steers a cluster in another process', async () => {
-        const clusterId = randomUUID()
-        const one = start({ do: 'appear', at: place.options, clusterId, ttl: 1_000 })
-        await one.report()
-        expect(await answers({ to: clusterId, body: 'order' }, 1)).to.deep.equal([`${clusterId} ORDER`])
-        await one.kill()
-        expect(await answers({ to: clusterId, patience: 200 }, 1)).to.deep.equal([])
-      }).timeout(10_000)
+      if (!ofOneProcess)
+        it('steers a cluster in another process', async () => {
+          const clusterId = randomUUID()
+          const one = start({ do: 'appear', at: options, clusterId, ttl: 1_000 })
+          await one.report()
+          expect(await answers({ to: clusterId, body: 'order' }, 1)).to.deep.equal([`${clusterId} ORDER`])
+          await one.kill()
+          expect(await answers({ to: clusterId, patience: 200 }, 1)).to.deep.equal([])
+        }).timeout(10_000)
     })
 
     describe('looking after a queue', () => {

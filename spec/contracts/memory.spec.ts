@@ -1,4 +1,6 @@
+import { MemoryQueues } from '../../lib/brokers/memory.ts'
 import { MemoryTables } from '../../lib/stores/memory.ts'
+import { type BrokerPlace, describeBroker } from './broker.contract.ts'
 import { describeSchedules } from './schedules.contract.ts'
 import { describeStore, type StorePlace } from './store.contract.ts'
 
@@ -8,5 +10,11 @@ async function makeTables(): Promise<StorePlace> {
   return { make: (retention) => tables.store(retention), remove: () => tables.close() }
 }
 
+async function makeQueues(): Promise<BrokerPlace> {
+  const queues = new MemoryQueues()
+  return { make: () => queues.broker(), remove: async () => {} }
+}
+
+describeBroker('memory', makeQueues, { ofOneProcess: true })
 describeStore('memory', makeTables, { ofOneProcess: true })
 describeSchedules('memory', makeTables)

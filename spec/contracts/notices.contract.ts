@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { expect } from 'chai'
-import { type Broker, createBroker, type Listener } from '../../lib/brokers/index.ts'
+import type { Broker, Listener } from '../../lib/brokers/index.ts'
 import { BrokerError } from '../../lib/errors.ts'
-import type { BrokerPlace } from './broker.contract.ts'
+import { type BrokerPlace, brokerAt } from './broker.contract.ts'
 import { eventually, Inbox, range } from './material.ts'
 
 /** The contract of brokers that carry notices: results to those who wait for them. */
@@ -28,7 +28,7 @@ export function describeNotices(name: string, makeBroker: () => Promise<BrokerPl
     })
 
     async function open(): Promise<Broker> {
-      const opened = await createBroker(place.options)
+      const opened = await brokerAt(place)
       brokers.push(opened)
       await opened.connect()
       return opened
