@@ -9,7 +9,7 @@ import { Connection, Lazy, Pending } from './connection.ts'
 import { ConfigError } from './errors.ts'
 import { sealPackage, type TaskHeader } from './package.ts'
 import { Signer } from './signing.ts'
-import type { SavedOutcome, Store } from './stores/store.ts'
+import type { Retention, SavedOutcome, Store } from './stores/store.ts'
 import type { TaskFunction } from './tasks/define.ts'
 import { type OutcomeOptions, Outcomes } from './tasks/outcomes.ts'
 import { emit, isHeard, signalled } from './tasks/signals.ts'
@@ -38,7 +38,7 @@ export interface ClientParts {
   /** Completes the options; by default with the environment and the config file. */
   readonly resolve: (options: Options) => Promise<Settings>
   readonly makeBroker: (settings: Settings) => Promise<Broker>
-  readonly makeStore: (settings: Settings) => Promise<Store>
+  readonly makeStore: (settings: Settings, retention?: Retention) => Promise<Store>
   /** What it stamps and plans by. */
   readonly clock: Pick<Clock, 'now'>
 }
@@ -57,6 +57,7 @@ export class Client {
   readonly #outcomes: Outcomes
   readonly #pending = new Pending()
   readonly #clock: ClientParts['clock']
+  readonly #makeStore: ClientParts['makeStore']
 
   /** @param options completed by the environment and the config file, which are read at first use */
   constructor(options: Options = {}, parts: Partial<ClientParts> = {}) {
@@ -67,6 +68,7 @@ export class Client {
       clock = systemClock,
     } = parts
     this.#clock = clock
+    this.#makeStore = makeStore
     this.#identity = new Lazy(async () => identityOf(await resolve(options)))
     this.#broker = new Connection(async () => makeBroker(await this.settings()))
     this.#store = new Connection(async () => makeStore(await this.settings()))
@@ -138,6 +140,11 @@ export class Client {
    */
   atStore<T>(work: (store: Store) => Promise<T>): Promise<T> {
     return this.#pending.hold(this.#store.use(work))
+  }
+
+  /** Another store where this client has its own, for who saves what has run as the settings say. */
+  async newStore(settings: Settings, retention: Retention): Promise<Store> {
+    return this.#makeStore(settings, retention)
   }
 
   /**
@@ -270,7 +277,7 @@ async function brokerOf(settings: Settings): Promise<Broker> {
   return createBroker({ patience: settings.enqueueTimeout * 1000, ...brokerOptionsOf(settings) })
 }
 
-async function storeOf(settings: Settings): Promise<Store> {
+async function storeOf(settings: Settings, retention?: Retention): Promise<Store> {
   const { createStore, storeOptionsOf } = await import('./stores/index.ts')
-  return createStore(storeOptionsOf(settings))
+  return createStore({ ...storeOptionsOf(settings), ...(retention && { retention }) })
 }

@@ -241,7 +241,7 @@ export class TestCluster implements AsyncDisposable {
     return new Client(settings, {
       resolve: async () => settings,
       clock: this.#clock,
-      makeStore: async () => this.#tables.store(),
+      makeStore: async (_, retention) => this.#tables.store(retention),
       makeBroker: async () => (inline ? this.#inlining(this.#queues.broker()) : this.#queues.broker()),
     })
   }

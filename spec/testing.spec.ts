@@ -294,6 +294,12 @@ describe('a test cluster', () => {
     )
   })
 
+  it('keeps the outcome of what runs where it is enqueued', async () => {
+    const task = await asyncTask(add, [1, 2], { sync: true, hook: heed })
+    expect(await task.result({ wait: 0 })).to.equal(3)
+    expect(order).to.deep.equal(['add true'])
+  })
+
   it('calls what listens to signals', async () => {
     const heard: string[] = []
     ends = [

@@ -6,7 +6,7 @@ import type { Client, Submission } from '../client.ts'
 import type { Settings } from '../config.ts'
 import { type ErrorRecord, StoreError } from '../errors.ts'
 import { processName } from '../names.ts'
-import { createStore, retentionOf, storeOptionsOf } from '../stores/index.ts'
+import { retentionOf } from '../stores/index.ts'
 import type { Store } from '../stores/store.ts'
 import { decode } from '../tasks/codec.ts'
 import { definitionOf, type TaskDefinition, type TaskFunction } from '../tasks/define.ts'
@@ -32,7 +32,7 @@ export async function runInline(
 ): Promise<void> {
   const given = await client.settings()
   const settings = { ...given, name: submissions[0]?.queue ?? given.name }
-  const store = await createStore({ ...storeOptionsOf(settings), retention: retentionOf(settings) })
+  const store = await client.newStore(settings, retentionOf(settings))
   await store.connect()
   try {
     const inline = new Inline(settings, store, functions)
