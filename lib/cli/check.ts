@@ -31,18 +31,32 @@ export function addCheck(program: Command): void {
 }
 
 async function check(flags: Flags): Promise<void> {
-  const findings = await inspect(flags)
-  const text = flags.json ? JSON.stringify(reportOf(findings), null, 2) : textOf(findings)
+  const report = await inspect(flags)
+  const text = flags.json ? JSON.stringify(reportOf(report), null, 2) : textOf(report)
   // Task modules were loaded here, and what they have opened would keep the process alive.
-  process.stdout.write(`${text}\n`, () => process.exit(exitCodeOf(findings)))
+  process.stdout.write(`${text}\n`, () => process.exit(exitCodeOf(report.findings)))
 }
 
-async function inspect(flags: Flags): Promise<Finding[]> {
+interface Report {
+  readonly findings: readonly Finding[]
+  /** What was reached, in a line each. */
+  readonly services: readonly Service[]
+}
+
+interface Service {
+  readonly name: 'broker' | 'store'
+  readonly info: string
+}
+
+async function inspect(flags: Flags): Promise<Report> {
   const config = await configOf(flags, {}, { makeKey: false }).catch(faultsOf)
-  if (Array.isArray(config)) return config
-  const services = await inspectServices(config.settings)
+  if (Array.isArray(config)) return { findings: config, services: [] }
+  const reached = await inspectServices(config.settings)
   const { tasks, faults } = await inspectTasks(config)
-  return [...services, ...faults, ...findingsOf({ ...config, tasks })]
+  return {
+    findings: [...reached.filter((one) => 'severity' in one), ...faults, ...findingsOf({ ...config, tasks })],
+    services: reached.filter((one) => 'info' in one),
+  }
 }
 
 function faultsOf(error: unknown): Finding[] {
@@ -57,7 +71,7 @@ function faultsOf(error: unknown): Finding[] {
 }
 
 /** A folder that is not there yet is left so: the first start, or the first task, makes it. */
-async function inspectServices(settings: Settings): Promise<Finding[]> {
+async function inspectServices(settings: Settings): Promise<(Finding | Service)[]> {
   const { dataDir, broker, store } = settings
   const hasFolder = existsSync(dataDir)
   const findings = [
@@ -85,14 +99,15 @@ function nearestFolder(path: string): string {
 interface Reachable {
   connect(): Promise<void>
   ping(): Promise<void>
+  info(): Promise<string>
   close(): Promise<void>
 }
 
-async function reach(name: string, port: Reachable): Promise<Finding[]> {
+async function reach(name: Service['name'], port: Reachable): Promise<(Finding | Service)[]> {
   try {
     await port.connect()
     await port.ping()
-    return []
+    return [{ name, info: await port.info() }]
   } catch (error) {
     return [unreachable(name, toErrorRecord(error).message)]
   } finally {
@@ -146,19 +161,20 @@ function cannotLoad({ message }: { message: string }): Finding {
   }
 }
 
-function reportOf(findings: readonly Finding[]): object {
+function reportOf({ findings, services }: Report): object {
   const { node, sqlite } = process.versions
   return {
     ok: exitCodeOf(findings) === EXIT.clean,
     exitCode: exitCodeOf(findings),
     findings: findings.map(({ exitCode: _, ...finding }) => finding),
     versions: { node, sqlite },
+    services: Object.fromEntries(services.map(({ name, info }) => [name, info])),
   }
 }
 
 const MARKS = { error: '✖', warning: '!', note: 'i' } as const
 
-function textOf(findings: readonly Finding[]): string {
+function textOf({ findings, services }: Report): string {
   const { node, sqlite } = process.versions
   const lines = findings.map(
     ({ severity, message, remedy }) =>
@@ -166,5 +182,6 @@ function textOf(findings: readonly Finding[]): string {
   )
   const verdict =
     exitCodeOf(findings) === EXIT.clean ? 'A cluster can be started.' : 'A cluster cannot be started.'
-  return [...lines, `${verdict} Node ${node}, SQLite ${sqlite}.`].join('\n')
+  const reached = services.map(({ name, info }) => `The ${name} is ${escapeControls(info)}.`)
+  return [...lines, [`${verdict} Node ${node}, SQLite ${sqlite}.`, ...reached].join(' ')].join('\n')
 }

@@ -105,6 +105,13 @@ describe('the configuration on the command line', function () {
       expect(existsSync(join(folder, '.qcluster'))).to.equal(false)
     })
 
+    it('tells which broker and store it has reached', async () => {
+      await write('tasks.mjs', 'export const f = () => 1')
+      await mkdir(join(folder, '.qcluster'), { mode: 0o700 })
+      const { stdout } = await run(['check', '--timeout', '20'])
+      expect(stdout).to.match(/ The broker is SQLite \d.*\. The store is SQLite \d.*\.\n$/)
+    })
+
     it('is fine with warnings, which say what they mean', async () => {
       await write('tasks.mjs', 'export const f = () => 1')
       const { code, codes } = await report('--timeout', '60')
