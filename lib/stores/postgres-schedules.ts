@@ -1,14 +1,14 @@
 /** The schedules of the store for many machines. Its own clock counts, for those of the machines may differ by seconds. */
 import { type PostgresDatabase, toStorable } from '../postgres.ts'
-import type {
-  Agenda,
-  AwaitedTask,
-  Claim,
-  DueSchedule,
-  ScheduledTask,
-  ScheduleRecord,
-  Schedules,
-} from './schedules.ts'
+import {
+  type DueRow,
+  type ScheduledTaskRow,
+  type ScheduleRow,
+  toDue,
+  toSchedule,
+  toScheduledTask,
+} from './rows.ts'
+import type { Agenda, AwaitedTask, Claim, ScheduledTask, ScheduleRecord, Schedules } from './schedules.ts'
 
 /** One of the migrations. Names compare by their bytes, so that their order depends on no locale. */
 export const SCHEDULE_TABLES = `
@@ -58,12 +58,12 @@ export class PostgresSchedules implements Schedules {
   }
 
   async find(queue: string, idOrName: string): Promise<ScheduleRecord | undefined> {
-    const [row] = await this.#database.query<Row>(FIND, [queue, toStorable(idOrName)])
-    return row && toRecord(row)
+    const [row] = await this.#database.query<ScheduleRow>(FIND, [queue, toStorable(idOrName)])
+    return row && toSchedule(row)
   }
 
   async list(queue: string): Promise<ScheduleRecord[]> {
-    return (await this.#database.query<Row>(LIST, [queue])).map(toRecord)
+    return (await this.#database.query<ScheduleRow>(LIST, [queue])).map(toSchedule)
   }
 
   async remove(id: string): Promise<boolean> {
@@ -90,7 +90,7 @@ export class PostgresSchedules implements Schedules {
   }
 
   async takeOver(queue: string, patience: number): Promise<ScheduledTask[]> {
-    return (await this.#database.query<TaskRow>(TAKE_OVER, [queue, patience])).map(toScheduledTask)
+    return (await this.#database.query<ScheduledTaskRow>(TAKE_OVER, [queue, patience])).map(toScheduledTask)
   }
 
   async settle(taskIds: readonly string[]): Promise<void> {
@@ -115,51 +115,11 @@ const NOTE = 'qcluster_schedules'
 
 const stored = (text: string | null): string | null => (text === null ? null : toStorable(text))
 
-/** A row of `qcluster_schedules`. */
-interface Row {
-  readonly id: string
-  readonly queue: string
-  readonly name: string
-  readonly plan: string
-  readonly due: number | null
-  readonly last_task: string | null
-  readonly error: string | null
-  readonly version: number
-}
-
-interface DueRow extends Row {
-  readonly is_busy: boolean
-  readonly waiting: number
-}
-
 type Counts = Pick<Agenda, 'now' | 'waiting' | 'unpublished'>
 
-/** A row of `qcluster_scheduled_tasks`. */
-interface TaskRow {
-  readonly task_id: string
-  readonly queue: string
-  readonly schedule_id: string
-  readonly header: string
-  readonly args: string
-  readonly after_task: string | null
-}
-
-function toRecord({ id, queue, name, plan, due, last_task, error, version }: Row): ScheduleRecord {
-  return { id, queue, name, plan, due, lastTask: last_task, error, version }
-}
-
-function toDue({ is_busy, waiting, ...row }: DueRow): DueSchedule {
-  return { ...toRecord(row), isBusy: is_busy, waiting }
-}
-
-function toGiven({ taskId, queue, scheduleId, header, args, after }: ScheduledTask): TaskRow {
+function toGiven({ taskId, queue, scheduleId, header, args, after }: ScheduledTask): ScheduledTaskRow {
   const texts = { header: toStorable(header), args: toStorable(args) }
   return { task_id: taskId, queue, schedule_id: scheduleId, ...texts, after_task: after }
-}
-
-function toScheduledTask(row: TaskRow): ScheduledTask {
-  const { task_id, queue, schedule_id, header, args, after_task } = row
-  return { taskId: task_id, queue, scheduleId: schedule_id, header, args, after: after_task }
 }
 
 const CLOCK = 'extract(epoch from clock_timestamp())::float8 * 1000'

@@ -4,10 +4,10 @@ import { isValueAtFault, PostgresDatabase, toStorable } from '../postgres.ts'
 import { CANCELLATION_TABLES, PostgresCancellations } from './postgres-cancellations.ts'
 import { isAwaited, PostgresSchedules, SCHEDULE_TABLES } from './postgres-schedules.ts'
 import { PostgresUniques, UNIQUE_TABLES } from './postgres-uniques.ts'
+import { type OutcomeRow, toOutcome } from './rows.ts'
 import {
   bucketOf,
   type Decision,
-  type Fate,
   type GroupCounts,
   type Outcome,
   type OutcomeCounts,
@@ -80,25 +80,25 @@ class PostgresStore implements Store {
   }
 
   async fetch(taskIds: readonly string[]): Promise<SavedOutcome[]> {
-    const rows = await this.#database.query<Row>(`${SELECT} where task_id = any($1) and ${IS_KEPT}`, [
+    const rows = await this.#database.query<OutcomeRow>(`${SELECT} where task_id = any($1) and ${IS_KEPT}`, [
       taskIds,
     ])
-    return rows.map(toRecord)
+    return rows.map(toOutcome)
   }
 
   async fetchByName(name: string): Promise<SavedOutcome | undefined> {
-    const [row] = await this.#database.query<Row>(SELECT_BY_NAME, [toStorable(name)])
-    return row && toRecord(row)
+    const [row] = await this.#database.query<OutcomeRow>(SELECT_BY_NAME, [toStorable(name)])
+    return row && toOutcome(row)
   }
 
   async list(filter: OutcomeFilter): Promise<SavedOutcome[]> {
     const { group = null, func = null, success = null, limit = null } = filter
-    const rows = await this.#database.query<Row>(LIST, [group, func, success, limit])
-    return rows.map(toRecord)
+    const rows = await this.#database.query<OutcomeRow>(LIST, [group, func, success, limit])
+    return rows.map(toOutcome)
   }
 
   async decisions(taskIds: readonly string[]): Promise<Decision[]> {
-    const rows = await this.#database.query<Row>(SELECT_DECISIONS, [taskIds])
+    const rows = await this.#database.query<DecisionRow>(SELECT_DECISIONS, [taskIds])
     return rows.map(({ task_id, run, success, fate }) => ({ taskId: task_id, run, success, fate }))
   }
 
@@ -152,6 +152,8 @@ class PostgresStore implements Store {
   }
 }
 
+type DecisionRow = Pick<OutcomeRow, 'task_id' | 'run' | 'fate'> & { readonly success: boolean }
+
 const CHANNEL = 'qcluster_outcomes'
 /** A notification carries less than 8,000 bytes; an id has 32. */
 const IDS_PER_NOTE = 200
@@ -202,46 +204,6 @@ function refusal({ cause }: StoreError): OutcomeRefusedError {
     `PostgreSQL refuses it (${message}): return less, or a reference to where it is.`,
     { cause },
   )
-}
-
-/** A row of `qcluster_tasks`. */
-interface Row {
-  readonly task_id: string
-  readonly run: number
-  readonly attempt: number
-  readonly name: string
-  readonly func: string
-  readonly args: string
-  readonly task_group: string | null
-  readonly cluster: string
-  readonly enqueued_at: number
-  readonly started_at: number
-  readonly stopped_at: number
-  readonly success: boolean
-  readonly result: string
-  readonly fate: Fate
-  readonly expires_at: number | null
-}
-
-function toRecord(row: Row): SavedOutcome {
-  return {
-    taskId: row.task_id,
-    run: row.run,
-    attempt: row.attempt,
-    name: row.name,
-    func: row.func,
-    args: row.args,
-    ...(row.task_group !== null && { group: row.task_group }),
-    cluster: row.cluster,
-    enqueuedAt: row.enqueued_at,
-    startedAt: row.started_at,
-    stoppedAt: row.stopped_at,
-    success: row.success,
-    result: row.result,
-    fate: row.fate,
-    final: row.fate !== 'retry',
-    ...(row.expires_at !== null && { expiresAt: row.expires_at }),
-  }
 }
 
 /** Times are milliseconds in a double, which the driver reads as numbers; a bigint would come as text. */

@@ -1,14 +1,14 @@
 /** The schedules of the embedded store, in `results.db`: there the end of a task is seen in the same transaction. */
 import type { SqliteFile } from '../sqlite.ts'
-import type {
-  Agenda,
-  AwaitedTask,
-  Claim,
-  DueSchedule,
-  ScheduledTask,
-  ScheduleRecord,
-  Schedules,
-} from './schedules.ts'
+import {
+  type DueRow,
+  type ScheduledTaskRow,
+  type ScheduleRow,
+  toDue,
+  toSchedule,
+  toScheduledTask,
+} from './rows.ts'
+import type { Agenda, AwaitedTask, Claim, ScheduledTask, ScheduleRecord, Schedules } from './schedules.ts'
 import type { SqliteWatches } from './sqlite-watches.ts'
 
 /** Part of the migrations of `results.db`. */
@@ -57,12 +57,12 @@ export class SqliteSchedules implements Schedules {
   }
 
   async find(queue: string, idOrName: string): Promise<ScheduleRecord | undefined> {
-    const row = await this.#file.read(() => this.#file.get<Row>(FIND, idOrName, queue, idOrName))
-    return row && toRecord(row)
+    const row = await this.#file.read(() => this.#file.get<ScheduleRow>(FIND, idOrName, queue, idOrName))
+    return row && toSchedule(row)
   }
 
   list(queue: string): Promise<ScheduleRecord[]> {
-    return this.#file.read(() => this.#file.all<Row>(LIST, queue).map(toRecord))
+    return this.#file.read(() => this.#file.all<ScheduleRow>(LIST, queue).map(toSchedule))
   }
 
   remove(id: string): Promise<boolean> {
@@ -94,7 +94,7 @@ export class SqliteSchedules implements Schedules {
   takeOver(queue: string, patience: number): Promise<ScheduledTask[]> {
     const now = this.#file.now()
     return this.#file.write(() =>
-      this.#file.all<TaskRow>(TAKE_OVER, now, queue, now - patience).map(toScheduledTask),
+      this.#file.all<ScheduledTaskRow>(TAKE_OVER, now, queue, now - patience).map(toScheduledTask),
     )
   }
 
@@ -129,50 +129,10 @@ export class SqliteSchedules implements Schedules {
   }
 }
 
-/** A row of `schedules`. */
-interface Row {
-  readonly id: string
-  readonly queue: string
-  readonly name: string
-  readonly plan: string
-  readonly due: number | null
-  readonly last_task: string | null
-  readonly error: string | null
-  readonly version: number
-}
-
-interface DueRow extends Row {
-  readonly is_busy: number
-  readonly waiting: number
-}
-
 type Counts = Pick<Agenda, 'waiting' | 'unpublished'>
-
-/** A row of `scheduled_tasks`. */
-interface TaskRow {
-  readonly task_id: string
-  readonly queue: string
-  readonly schedule_id: string
-  readonly header: string
-  readonly args: string
-  readonly after_task: string | null
-}
 
 function valuesOf({ id, queue, name, plan, due, lastTask, error, version }: ScheduleRecord) {
   return [id, queue, name, plan, due, lastTask, error, version]
-}
-
-function toRecord({ id, queue, name, plan, due, last_task, error, version }: Row): ScheduleRecord {
-  return { id, queue, name, plan, due, lastTask: last_task, error, version }
-}
-
-function toDue({ is_busy, waiting, ...row }: DueRow): DueSchedule {
-  return { ...toRecord(row), isBusy: is_busy === 1, waiting }
-}
-
-function toScheduledTask(row: TaskRow): ScheduledTask {
-  const { task_id, queue, schedule_id, header, args, after_task } = row
-  return { taskId: task_id, queue, scheduleId: schedule_id, header, args, after: after_task }
 }
 
 const SELECT = 'select id, queue, name, plan, due, last_task, error, version'

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Clock } from '../clock.ts'
 import { OutcomeRefusedError, StoreError } from '../errors.ts'
 import { type Durability, isValueAtFault, SqliteFile } from '../sqlite.ts'
+import { type OutcomeRow, toOutcome } from './rows.ts'
 import { CANCELLATION_TABLES, SqliteCancellations } from './sqlite-cancellations.ts'
 import { type Rank, RETENTION_TABLES, SqliteRetention } from './sqlite-retention.ts'
 import { SCHEDULE_TABLES, SqliteSchedules } from './sqlite-schedules.ts'
@@ -92,20 +93,22 @@ export class SqliteStore implements Store {
   fetch(taskIds: readonly string[]): Promise<SavedOutcome[]> {
     return this.#file.read(() =>
       this.#file
-        .all<Row>(`${SELECT} ${AMONG} and ${IS_KEPT}`, JSON.stringify(taskIds), this.#file.now())
-        .map(toRecord),
+        .all<OutcomeRow>(`${SELECT} ${AMONG} and ${IS_KEPT}`, JSON.stringify(taskIds), this.#file.now())
+        .map(toOutcome),
     )
   }
 
   async fetchByName(name: string): Promise<SavedOutcome | undefined> {
-    const row = await this.#file.read(() => this.#file.get<Row>(SELECT_BY_NAME, name, this.#file.now()))
-    return row && toRecord(row)
+    const row = await this.#file.read(() =>
+      this.#file.get<OutcomeRow>(SELECT_BY_NAME, name, this.#file.now()),
+    )
+    return row && toOutcome(row)
   }
 
   decisions(taskIds: readonly string[]): Promise<Decision[]> {
     return this.#file.read(() =>
       this.#file
-        .all<Row>(`select task_id, run, success, fate from tasks ${AMONG}`, JSON.stringify(taskIds))
+        .all<OutcomeRow>(`select task_id, run, success, fate from tasks ${AMONG}`, JSON.stringify(taskIds))
         .map(({ task_id, run, success, fate }) => ({ taskId: task_id, run, success: success === 1, fate })),
     )
   }
@@ -119,14 +122,14 @@ export class SqliteStore implements Store {
     const where = conditions.map(({ sql }) => sql).join(' and ') || 'true'
     const values = conditions.map(({ value }) => value)
     const rows = await this.#file.read(() =>
-      this.#file.all<Row>(
+      this.#file.all<OutcomeRow>(
         `${SELECT} where ${where} and ${IS_KEPT} ${NEWEST}`,
         ...values,
         this.#file.now(),
         filter.limit ?? ALL,
       ),
     )
-    return rows.map(toRecord)
+    return rows.map(toOutcome)
   }
 
   async counts(): Promise<OutcomeCounts> {
@@ -230,46 +233,6 @@ const isFailure = ({ success }: Tally): boolean => success === 0
 
 function sum(rows: readonly Tally[], counts: (row: Tally) => boolean): number {
   return rows.filter(counts).reduce((total, { count }) => total + count, 0)
-}
-
-/** A row of `tasks`. */
-interface Row {
-  readonly task_id: string
-  readonly run: number
-  readonly attempt: number
-  readonly name: string
-  readonly func: string
-  readonly args: string
-  readonly task_group: string | null
-  readonly cluster: string
-  readonly enqueued_at: number
-  readonly started_at: number
-  readonly stopped_at: number
-  readonly success: number
-  readonly result: string
-  readonly fate: Fate
-  readonly expires_at: number | null
-}
-
-function toRecord(row: Row): SavedOutcome {
-  return {
-    taskId: row.task_id,
-    run: row.run,
-    attempt: row.attempt,
-    name: row.name,
-    func: row.func,
-    args: row.args,
-    ...(row.task_group !== null && { group: row.task_group }),
-    cluster: row.cluster,
-    enqueuedAt: row.enqueued_at,
-    startedAt: row.started_at,
-    stoppedAt: row.stopped_at,
-    success: row.success === 1,
-    result: row.result,
-    fate: row.fate,
-    final: row.fate !== 'retry',
-    ...(row.expires_at !== null && { expiresAt: row.expires_at }),
-  }
 }
 
 /**
