@@ -345,6 +345,18 @@ describe('a cluster whose RabbitMQ fails', function () {
     expect(await runs(), 'what was refused is not run').to.deep.equal([0, 2, 2])
   })
 
+  it('is closed in seconds by a client that it does not answer, or that is cut off meanwhile', async () => {
+    for (const happens of [() => wire.mute(), () => wire.cut()]) {
+      const leaving = new Client(options)
+      await asyncTask('math.add', [1, 2] as never[], { client: leaving })
+      await control('ping', { client: leaving, patience: 10 })
+      const closed = leaving.close()
+      happens()
+      await closed
+      wire.unmute()
+    }
+  })
+
   it('is stopped while it is away, and the rest is done by the next cluster', async () => {
     await cluster.start()
     const note = (n: number) => asyncTask('ledger.note', [ledgerFile(), n] as never[], { client })
