@@ -31,12 +31,18 @@ export function orphans({ directory, onKill }: OrphansParts) {
     actions: {
       kill: (_, processes) => {
         const killed = processes.filter((one) => !isGone(one))
-        for (const one of killed) {
-          process.kill(one.pid, 'SIGKILL')
-          killGroup(one)
-        }
+        for (const one of killed) end(one)
         if (killed.length > 0) onKill(killed)
       },
     },
   })
+}
+
+function end(one: ForkedProcess): void {
+  try {
+    process.kill(one.pid, 'SIGKILL')
+  } catch {
+    // It has left by itself since it was looked at.
+  }
+  killGroup(one)
 }

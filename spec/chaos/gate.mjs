@@ -3,7 +3,7 @@
  * the environment says so in a file and stops itself there: whatever happens to it next happens in that state.
  * Some states come about only by an outage, which is made here of the process's own files and connections.
  */
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, writeFileSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { StatementSync } from 'node:sqlite'
 import { Actor } from 'xstate'
@@ -29,7 +29,9 @@ function pass(actor, { _nodes: nodes = [] }) {
 function hold() {
   isAway = false
   try {
-    writeFileSync(file, `${process.pid}`, { flag: 'wx' })
+    // Whoever finds the file is to find a pid in it.
+    writeFileSync(`${file}-${process.pid}`, `${process.pid}`)
+    linkSync(`${file}-${process.pid}`, file)
   } catch {
     return // Another one was first, or this one has been here before.
   }
