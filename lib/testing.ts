@@ -168,7 +168,8 @@ export class TestCluster implements AsyncDisposable {
   }
 
   /**
-   * Runs all that is due, and what follows from it, until nothing is due any more. No time passes meanwhile.
+   * Runs all that is due, and what follows from it, until nothing is due any more. No time passes meanwhile, and a task
+   * that does not end is waited for: see {@link advance}.
    * @throws what a machine has failed with
    */
   async drain(): Promise<void> {

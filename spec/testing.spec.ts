@@ -264,6 +264,16 @@ describe('a test cluster', () => {
       expect(await task.fetch()).to.include({ state: 'cancelled' })
     })
 
+    it('ends its worker when it is cancelled and does not heed that', async () => {
+      const task = await asyncTask(deaf, [], { timeout: 24 * HOUR })
+      await cluster.advance(1)
+      await cancelTask(task.id)
+      await cluster.advance(2.9)
+      expect(await task.fetch()).to.equal(undefined)
+      await cluster.advance(0.1)
+      expect(await task.fetch()).to.include({ state: 'cancelled' })
+    })
+
     it('has it crash with its worker', async () => {
       const task = await asyncTask(deaf, [], { maxAttempts: 2, retry: 10 })
       await cluster.advance(0)
@@ -332,6 +342,11 @@ describe('a test cluster', () => {
     expect(seen).to.include({ func: 'add', group: 'sums', delay: 5, priority: 'high', queue: 'default' })
     expect(seen?.args).to.deep.equal([1, 2])
     expect(cluster.enqueued(note)).to.deep.equal([])
+    await cluster.advance(5)
+    const [run] = cluster.runs(add)
+    const sum: number | undefined = run?.result
+    const [first]: readonly (number | undefined)[] = run?.args ?? []
+    expect([first, sum]).to.deep.equal([1, 3])
   })
 
   it('runs a thousand', async () => {

@@ -15,6 +15,7 @@ export class TestBoard implements BoardWriter {
   readonly #options: TestBoardOptions
   readonly #runs = new Map<number, StartedRun>()
   readonly #timers = new Map<number, unknown>()
+  readonly #doomed = new Set<number>()
 
   constructor(options: TestBoardOptions) {
     this.#options = options
@@ -31,15 +32,20 @@ export class TestBoard implements BoardWriter {
     this.#runs.delete(slot)
     this.#options.clock.clearTimeout(this.#timers.get(slot))
     this.#timers.delete(slot)
+    this.#doomed.delete(slot)
   }
 
   close(): void {
     for (const slot of [...this.#runs.keys()]) this.finish(slot)
   }
 
-  /** These were told to end: whoever does not has its worker ended. */
+  /** These were told to end: whoever does not has its worker ended. Telling them again gives them no more time. */
   doom(taskIds: readonly string[]): void {
-    for (const [slot, { taskId }] of this.#runs) if (taskIds.includes(taskId)) this.#watch(slot, 0)
+    for (const [slot, { taskId }] of this.#runs) {
+      if (!taskIds.includes(taskId) || this.#doomed.has(slot)) continue
+      this.#doomed.add(slot)
+      this.#watch(slot, 0)
+    }
   }
 
   /** What runs, as it is told of a worker that has died. */
