@@ -19,6 +19,7 @@ import {
   countGroup,
   deleteCached,
   deleteGroup,
+  fetch,
   fetchGroup,
   Iter,
   link,
@@ -26,8 +27,12 @@ import {
   onError,
   postExecute,
   preEnqueue,
+  result,
   resultGroup,
+  Schedule,
+  ScheduleError,
   Stat,
+  schedule,
   type Task,
   TaskFailedError,
 } from 'qcluster'
@@ -158,6 +163,21 @@ describe('the reference’s scenario', function () {
     await cluster.stop()
     expect(await sizes()).to.deep.equal([0, 0])
     expect(await task.fetch()).to.include({ state: 'success', success: true, attempt: 1 })
+  })
+
+  it('test_sync: a task runs where it is enqueued, without a cluster', async () => {
+    const task = await asyncTask(countLetters, [WORDS as string[]], { client, sync: true })
+    expect(await task.result({ wait: 0 })).to.equal(LETTERS)
+    expect(await sizes()).to.deep.equal([0, 0])
+  })
+
+  it('test_sync_raise_exception: what it throws is thrown, and saved', async () => {
+    const error = await enqueue('failing', [], { sync: true, taskName: 'it' }).catch(
+      (thrown: Error) => thrown,
+    )
+    expect(error).to.be.instanceOf(Error).and.include({ message: 'it fails' })
+    expect(error).not.to.be.instanceOf(TaskFailedError)
+    expect(await fetch('it', { client })).to.include({ state: 'failure', final: true })
   })
 
   it('test_results: an empty result is a result', async () => {
@@ -417,6 +437,34 @@ describe('the reference’s scenario', function () {
     } finally {
       for (const end of ends) end()
     }
+  })
+
+  it('test_scheduler: so many repeats, one for once, one of another queue, and the intended date', async () => {
+    const names = ['hourly', 'once', 'dated']
+    const met = new Map(names.map((name) => [name, Promise.withResolvers<void>()]))
+    cluster.on('schedule.met', ({ schedule: name }) => met.get(name)?.resolve())
+    await cluster.start()
+    const hourly = await schedule(multiply, [2, 3], { client, name: 'hourly', type: 'hourly', repeats: 1 })
+    const taken = await schedule(multiply, [2, 3], { client, name: 'hourly' }).catch((error: Error) => error)
+    expect(taken).to.be.instanceOf(ScheduleError)
+    const cron = '0 22 * * 1-12'
+    const wrong = await schedule(multiply, [2, 3], { client, cron }).catch((error: Error) => error)
+    expect(wrong).to.be.instanceOf(ScheduleError)
+    await schedule(multiply, [2, 3], { client, name: 'once' })
+    await schedule(multiply, [2, 3], { client, name: 'other', cluster: 'another' })
+    const nextRun = new Date(Date.now() - 1_000)
+    const dated = { client, name: 'dated', intendedDateKwarg: 'name', repeats: 1, nextRun }
+    await schedule('get_task_name', [], { ...dated, type: 'daily' })
+
+    await Promise.all([...met.values()].map(({ promise }) => promise))
+    const found = (name: string, given = {}) => Schedule.find(name, { client, ...given })
+    const [ended, intended] = [await found('hourly'), await found('dated')]
+    expect(ended).to.include({ id: hourly.id, repeats: 0, state: 'ended' })
+    expect(await result(ended?.lastTask as string, { client })).to.equal(6)
+    expect(await ended?.success()).to.equal(true)
+    expect(await result(intended?.lastTask as string, { client })).to.equal(nextRun.toISOString())
+    expect(await found('once')).to.equal(undefined)
+    expect(await found('other', { cluster: 'another' })).to.include({ state: 'active', lastTask: null })
   })
 
   it('test_recycle, its save_limit: the newest success is kept', async () => {
