@@ -1,14 +1,23 @@
 /** Imported first by each process of a cluster: every few seconds it writes what it has into the file that its query names. */
 import { appendFileSync, readdirSync } from 'node:fs'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 
 const file = decodeURIComponent(new URL(import.meta.url).search.slice(1))
+setFlagsFromString('--expose-gc')
+const collect = runInNewContext('gc')
 
 function probe() {
+  const rss = process.memoryUsage.rss() / 2 ** 20
+  // What is garbage does not count: how much of it there is depends on when it is collected.
+  collect()
+  const { heapUsed, external } = process.memoryUsage()
   const sample = {
     role: process.title.split(' ')[1],
     pid: process.pid,
     at: Date.now(),
-    rss: process.memoryUsage.rss() / 2 ** 20,
+    rss,
+    heap: (heapUsed + external) / 2 ** 20,
     files: readdirSync('/proc/self/fd').length,
     timers: process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length,
   }
