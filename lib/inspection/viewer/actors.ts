@@ -22,6 +22,7 @@ export interface Happening {
   /** The innermost states that it came to. */
   readonly leaves: readonly string[]
   readonly phase: Phase
+  /** How often it came; of events that are not told, how many. */
   readonly count: number
 }
 
@@ -176,10 +177,12 @@ export class Actors {
     if (!event) return
     const { type, ...payload } = event
     const isDropped = type === 'inspection.dropped'
+    const former = isDropped ? undefined : formerOf(actor, type, from)
+    if (former) for (const list of [actor.happenings, this.happenings]) remove(list, former)
     this.#add(actor, {
       ...{ at, kind: isDropped ? 'dropped' : 'event', from, event: type, leaves: [] },
       payload: Object.keys(payload).length > 0 ? payload : undefined,
-      count: isDropped ? Number(payload.count) : 0,
+      count: isDropped ? Number(payload.count) : (former?.count ?? 0) + 1,
     })
   }
 
@@ -245,6 +248,20 @@ function progressIn(context: unknown): RunProgress[] {
 
 function sceneOf({ value, phase, status, leaves, tags }: Actor, event: string, at: number): Scene {
   return { active: new Set(pathsOf(value)), value, tags, leaves, phase, status, event, at }
+}
+
+/**
+ * The same event before, where the machine has come to no other state since. What is said again and again stands in a list
+ * once, the last time, and drives nothing else out of it.
+ */
+function formerOf({ happenings }: Actor, event: string, from: string | undefined): Happening | undefined {
+  const since = happenings.slice(happenings.findLastIndex(({ kind }) => kind === 'change') + 1)
+  return since.find((one) => one.kind === 'event' && one.event === event && one.from === from)
+}
+
+function remove<T>(list: T[], one: T): void {
+  const at = list.indexOf(one)
+  if (at >= 0) list.splice(at, 1)
 }
 
 function keep<T>(list: T[], one: T, most: number): void {

@@ -55,6 +55,7 @@ const Entry = memo(({ actors, happening }: { actors: Actors; happening: Happenin
       {kind === 'event' && (
         <span class="event">
           {event}
+          {count > 1 && <span class="times"> ×{count}</span>}
           {payload && (
             <details>
               <summary>payload</summary>

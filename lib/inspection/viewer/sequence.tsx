@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import type { Actor, Actors } from './actors.ts'
 import type { Sight } from './app.tsx'
 import { placesOf } from './chart.ts'
@@ -6,8 +6,9 @@ import { linkTo } from './route.ts'
 import { clock } from './time.ts'
 import { type Line, lineOf, rowsOf } from './tree.ts'
 
-/** Pixels between two lanes, and left of the first. */
-const LANE = 132
+/** Pixels between two lanes: as many as there is room for. */
+const LANE = { least: 84, most: 240 } as const
+/** Pixels left of the first lane, for the time. */
 const MARGIN = 108
 const MOST_LINES = 120
 
@@ -18,8 +19,10 @@ export function SequencePage({ actors, actor, now, filter }: Sight) {
   const lanes = lanesOf(actors, lines, actor, now)
   const scroller = useRef<HTMLElement>(null)
   useEnd(scroller, lines.at(-1)?.happening.serial)
-  const width = MARGIN + Math.max(1, lanes.length) * LANE
-  const at = (one: Actor) => MARGIN + lanes.indexOf(one) * LANE + LANE / 2
+  const room = (useWidth(scroller) - MARGIN) / Math.max(1, lanes.length)
+  const lane = Math.floor(Math.min(LANE.most, Math.max(LANE.least, room)))
+  const width = MARGIN + Math.max(1, lanes.length) * lane
+  const at = (one: Actor) => MARGIN + lanes.indexOf(one) * lane + lane / 2
   return (
     <section class="panel sequence" aria-label="Sequence of events">
       <header class="title">
@@ -37,24 +40,25 @@ export function SequencePage({ actors, actor, now, filter }: Sight) {
       <section class="scroller" ref={scroller} tabIndex={0} aria-label="Events, can be scrolled">
         <div class="lanes" style={{ width: `${width}px` }}>
           <div class="heads">
-            {lanes.map((lane) => (
+            {lanes.map((one) => (
               <a
-                key={lane.id}
-                class={`head ${lane.phase}${lane === actor ? ' chosen' : ''}`}
-                style={{ left: `${at(lane) - LANE / 2 + 6}px`, width: `${LANE - 12}px` }}
-                href={linkTo('machine', lane.id)}
+                key={one.id}
+                class={`head ${one.phase}${one === actor ? ' chosen' : ''}`}
+                style={{ left: `${at(one) - lane / 2 + 4}px`, width: `${lane - 8}px` }}
+                href={linkTo('machine', one.id)}
+                title={one.name}
               >
-                <i class="dot" aria-hidden="true" />
-                {lane.name}
+                <span class="name">{one.name.replace(/ \d+$/, '')}</span>
+                {one.pid !== undefined && <span class="pid">{one.pid}</span>}
               </a>
             ))}
           </div>
           <div class="threads" aria-hidden="true">
-            {lanes.map((lane) => (
+            {lanes.map((one) => (
               <i
-                key={lane.id}
-                class={lane.endedAt === undefined ? undefined : 'past'}
-                style={{ left: `${at(lane)}px` }}
+                key={one.id}
+                class={one.endedAt === undefined ? undefined : 'past'}
+                style={{ left: `${at(one)}px` }}
               />
             ))}
           </div>
@@ -75,7 +79,11 @@ export function SequencePage({ actors, actor, now, filter }: Sight) {
 function Step({ line: { happening, from, to }, at }: { line: Line; at: (actor: Actor) => number }) {
   const { kind, event, leaves, phase, count } = happening
   const [start, end] = [at(from ?? to), at(to)]
-  const words = kind === 'change' ? placesOf(leaves) : kind === 'dropped' ? `${count} events not told` : event
+  const words = {
+    change: placesOf(leaves),
+    dropped: `${count} events not told`,
+    event: count > 1 ? `${event} ×${count}` : event,
+  }[kind]
   const isOwn = start === end
   return (
     <li class={`step ${kind}`}>
@@ -124,6 +132,18 @@ function lanesOf(actors: Actors, lines: readonly Line[], actor: Actor | undefine
   if (actor?.chart) taking.add(actor)
   const placeOf = (one: Actor) => (order.includes(one) ? order.indexOf(one) : order.length)
   return [...taking].toSorted((one, other) => placeOf(one) - placeOf(other))
+}
+
+/** The width that there is for something, in pixels. */
+function useWidth(element: { readonly current: HTMLElement | null }): number {
+  const [width, setWidth] = useState(0)
+  useLayoutEffect(() => {
+    if (!element.current) return
+    const observer = new ResizeObserver(([entry]) => setWidth(entry?.contentRect.width ?? 0))
+    observer.observe(element.current)
+    return () => observer.disconnect()
+  }, [element])
+  return width
 }
 
 /** Stays at the end for whoever is there already. */

@@ -124,6 +124,17 @@ describe('the actors of a viewer', () => {
     expect(at(runs, 'error')).to.deep.equal([])
   })
 
+  it('list what is said again and again once, as long as it changes nothing', () => {
+    const told = () => actors.get('w')?.happenings.map((one) => `${one.kind} ${one.event} ${one.count}`)
+    const before = told()?.length ?? 0
+    hear(event('w', 'peer.listening', 'p'), event('w', 'beat'), event('w', 'beat'))
+    hear(event('w', 'peer.listening', 'p'), event('w', 'beat'))
+    expect(told()?.slice(before)).to.deep.equal(['event peer.listening 2', 'event beat 3'])
+    hear(snapshot('w', { running: 'working' }, {}, 'beat'), event('w', 'beat'))
+    expect(told()?.slice(before + 2)).to.deep.equal(['change beat 0', 'event beat 1'])
+    expect(actors.happenings.filter((one) => one.event === 'beat' && one.kind === 'event')).to.have.length(2)
+  })
+
   it('know who has taken the place of another', () => {
     const first = actors.get('w')
     hear(
