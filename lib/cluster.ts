@@ -160,16 +160,16 @@ export class Cluster {
 
   /** What the cluster does now: the same as `Stat.get` shows of it elsewhere. */
   get stat(): Stat {
-    const { report } = this.actor.getSnapshot().context
+    const { report, past } = this.actor.getSnapshot().context
     const living = [...this.#sentinelStat(), ...(report?.processes ?? [])]
     return composeStat({
       ...{ clusterId: this.clusterId, name: this.name, queue: this.queue, host: this.host, pid: this.pid },
       life: this.#life,
       startedAt: this.#startedAt,
-      reincarnations: report?.reincarnations ?? 0,
+      reincarnations: (report ?? past).reincarnations,
       workerCount: report?.workers ?? this.#settings?.workers ?? 0,
       queueLimit: this.#settings?.queueLimit ?? 0,
-      counters: report?.counters ?? {},
+      counters: (report ?? past).counters,
       processes: this.hasStopped ? [] : living,
     })
   }

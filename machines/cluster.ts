@@ -180,6 +180,7 @@ export const clusterMachine = setup({
       return {
         interrupted,
         deadlineReached: deadline,
+        past: { ...past, reincarnations: past.reincarnations + reincarnations },
         report: report && { ...report, reincarnations: past.reincarnations + reincarnations },
       }
     }),

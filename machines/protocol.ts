@@ -88,6 +88,8 @@ export type CurrentTask = Pick<
 
 /** What is seen of a process from outside: what it said last, its memory, and its timer board, also while it is blocked. */
 export interface Observed extends Vitals {
+  /** True when it should have spoken long since: its event loop is kept busy, or its process is stopped. */
+  readonly blocked: boolean
   readonly tasks: readonly CurrentTask[]
 }
 
@@ -103,8 +105,10 @@ export interface ProcessStat {
   readonly rss: number | null
   readonly cpu: number | null
   readonly delay: number | null
-  /** When it spoke last: milliseconds since the epoch. A blocked process stays silent. */
+  /** When it spoke last: milliseconds since the epoch. */
   readonly heardAt: number | null
+  /** True when it should have spoken long since: a task keeps its event loop busy, or the process is stopped. */
+  readonly blocked: boolean
   readonly tasks: readonly CurrentTask[]
   readonly counters: Readonly<Record<string, number>>
   readonly gauges: Readonly<Record<string, number>>

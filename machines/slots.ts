@@ -164,6 +164,7 @@ export function processStat(
     cpu: seen?.cpu ?? null,
     delay: seen?.delay ?? null,
     heardAt: seen?.at ?? null,
+    blocked: seen?.blocked ?? false,
     tasks: seen?.tasks ?? [],
     counters: seen?.counters ?? {},
     gauges: seen?.gauges ?? {},

@@ -10,7 +10,16 @@ const signer = new Signer(['key'])
 
 const processOf = (id: string, given: Partial<ProcessStat> = {}): ProcessStat => ({
   ...{ id, role: id.replace(/-.*/, '') as ProcessStat['role'], name: id, pid: 1, state: 'running' },
-  ...{ rss: null, cpu: null, delay: null, heardAt: null, tasks: [], counters: {}, gauges: {} },
+  ...{
+    rss: null,
+    cpu: null,
+    delay: null,
+    heardAt: null,
+    blocked: false,
+    tasks: [],
+    counters: {},
+    gauges: {},
+  },
   ...given,
 })
 

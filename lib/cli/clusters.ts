@@ -93,10 +93,15 @@ const PROCESS_COLUMNS: Columns<ProcessRow> = {
   Id: ({ clusterId }) => clusterId.slice(-8),
   Process: ({ id }) => id,
   Pid: ({ pid }) => pid ?? '-',
-  State: ({ state }) => state,
+  State: stateWords,
   MB: ({ rss }) => (rss === null ? '-' : Math.round(rss / 2 ** 20)),
   'CPU %': ({ cpu }) => (cpu === null ? '-' : (cpu * 100).toFixed(1)),
   Task: ({ tasks, at }) => tasks.map((task) => taskWords(task, at)).join(', '),
+}
+
+/** Where its machine is, and whether it is blocked. */
+export function stateWords({ state, blocked }: Stat['processes'][number]): string {
+  return blocked ? `${state}, blocked` : state
 }
 
 /** What a process runs, since when, and how far it says it is. @param at when that was seen */

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { defaultClient } from '../client.ts'
 import type { ClusterStatus, Stat } from '../stat.ts'
-import { clustersAsData, lookAround, taskWords, type View } from './clusters.ts'
+import { clustersAsData, lookAround, stateWords, taskWords, type View } from './clusters.ts'
 import { addFlags, type Flags } from './flags.ts'
 import { type Page, present } from './screen.ts'
 import { type Cell, type Columns, clock, plain, type Style, tableLines } from './table.ts'
@@ -103,13 +103,13 @@ function branches(children: Stat['processes'], at: number): Branch[] {
 
 const TREE: Columns<Branch> = {
   Process: ({ branch, id }) => `${branch}${id}`,
-  State: ({ state }) => styled(state.replaceAll('.', ' › '), stateStyle(state)),
+  State: (one) => styled(stateWords(one).replaceAll('.', ' › '), stateStyle(one)),
   Pid: ({ pid }) => pid ?? '',
   Task: ({ tasks, at }) => tasks.map((task) => taskWords(task, at)).join(', '),
 }
 
-function stateStyle(state: string): Style | undefined {
-  if (state === 'down' || state.startsWith('failed')) return 'red'
+function stateStyle({ state, blocked }: Branch): Style | undefined {
+  if (blocked || state === 'down' || state.startsWith('failed')) return 'red'
   if (state.startsWith('starting') || state.startsWith('stopping')) return 'yellow'
   return state === 'running.working' ? 'green' : undefined
 }

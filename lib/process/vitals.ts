@@ -3,7 +3,7 @@ import type { StateValue } from 'xstate'
 import type { Measures, Vitals } from '../../machines/protocol.ts'
 
 /** Milliseconds between two times that a process without news tells its vitals: each wakes two processes. */
-const RESTING = 10_000
+export const RESTING = 10_000
 
 /** The machine whose state is told, as it is now. */
 interface Snapshot {

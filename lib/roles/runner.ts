@@ -70,9 +70,9 @@ export class Runner {
   #monitor: { send: (message: WorkerToMonitor) => void; flush: () => void } | null = null
   #pusher: ((message: WorkerToPusher) => void) | null = null
   #greet: ((message: WorkerToPusher) => void) | null = null
-  #finishing = false
+  /** What the machine said last. */
+  #order: 'run' | 'finish' | 'abort' = 'run'
   #saidFarewell = false
-  #aborted = false
   #done = 0
 
   constructor(options: RunnerOptions) {
@@ -119,7 +119,7 @@ export class Runner {
       worker: this.#options.worker,
       holds: [...this.#running.keys(), ...this.#kept.keys()],
     })
-    if (this.#finishing) send({ kind: 'leaving' })
+    if (this.#order !== 'run') send({ kind: 'leaving' })
   }
 
   /** What has not started is forgotten: the broker hands it out again. */
@@ -155,7 +155,7 @@ export class Runner {
 
   take(jobs: readonly Job[]): void {
     if (this.#running.size === 0 && jobs.length > 0) this.#options.report({ type: 'runner.busy' })
-    if (this.#aborted) for (const job of jobs) this.#giveBack(job)
+    if (this.#order === 'abort') for (const job of jobs) this.#giveBack(job)
     else this.#waiting.push(...jobs)
     this.#startNext()
   }
@@ -328,7 +328,7 @@ export class Runner {
 
   /** Keeps what can start at once. Who is leaving keeps all: the pusher may have nobody else. */
   #returnWaiting(): void {
-    if (!this.#pusher || this.#finishing || this.#waiting.length <= this.#freeSlots.length) return
+    if (!this.#pusher || this.#order !== 'run' || this.#waiting.length <= this.#freeSlots.length) return
     this.#flush()
     const returned = this.#waiting.splice(this.#freeSlots.length)
     this.#pusher({ kind: 'returned', keys: returned.map(({ header }) => keyOf(header)) })
@@ -353,23 +353,23 @@ export class Runner {
 
   /** Says that it leaves, and then finishes what came before the pusher's farewell. */
   finish(): void {
-    this.#finishing = true
+    // Who is told to abort is told to finish in the same breath.
+    if (this.#order === 'run') this.#order = 'finish'
     if (this.#pusher) this.#pusher({ kind: 'leaving' })
     else this.bidFarewell()
     this.#look()
   }
 
   abort(): void {
-    this.#aborted = true
+    this.#order = 'abort'
     for (const job of this.#waiting.splice(0)) this.#giveBack(job)
     for (const execution of this.#running.values()) execution.abort(new TaskShutdownError())
     this.#flush()
   }
 
   #look(): void {
-    if (!this.#finishing || !this.#saidFarewell) return
+    if (this.#order === 'run' || !this.#saidFarewell) return
     if (this.#running.size + this.#waiting.length + this.#kept.size > 0) return
-    this.#finishing = false
     this.#options.report({ type: 'runner.finished' })
   }
 }

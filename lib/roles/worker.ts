@@ -44,7 +44,8 @@ export function worker(
       runner: fromCallback<RunnerOrder>(({ sendBack, receive }) => {
         const board = openBoard(role)
         const runner = new Runner({
-          ...{ worker: name, tasks, board, record, flush, clock },
+          ...{ worker: name, tasks, record, flush, clock },
+          board: telling(board, () => stir()),
           ...{ concurrency: settings.concurrency },
           ...{ timeout: settings.timeout, packing: settings },
           show: (task: string) => title.show(task),
@@ -53,7 +54,7 @@ export function worker(
             sendBack(event)
           },
         })
-        role.measure(() => runner.measures)
+        const stir = role.measure(() => runner.measures)
         receive((order) => {
           if (order.type === 'peer.listening') void meet(runner, peers, order)
           else if (order.type === 'runner.finish') runner.finish()
@@ -75,6 +76,18 @@ function loadOwn({ settings, record, name, events }: RoleContext): Promise<Reado
 
 function ownBoard({ directory, name, settings }: RoleContext): BoardWriter {
   return createBoard(boardPath(directory, name), settings.concurrency)
+}
+
+/** A board on which a run that begins is news: who is silent after that counts as blocked. */
+function telling(board: BoardWriter, stir: () => void): BoardWriter {
+  return {
+    start(slot, run) {
+      stir()
+      board.start(slot, run)
+    },
+    finish: (slot) => board.finish(slot),
+    close: () => board.close(),
+  }
 }
 
 /** Tells which modules of the user's are loaded, from now on, in batches. */

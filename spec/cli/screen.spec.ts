@@ -33,7 +33,7 @@ function processOf(id: string, change: Partial<ProcessStat> = {}): ProcessStat {
       rss: 64 * 2 ** 20,
       cpu: 0,
     },
-    ...{ delay: 0, heardAt: 0, tasks: [], counters: {}, gauges: {}, ...change },
+    ...{ delay: 0, heardAt: 0, blocked: false, tasks: [], counters: {}, gauges: {}, ...change },
   }
 }
 

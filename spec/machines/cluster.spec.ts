@@ -153,6 +153,15 @@ describe('the cluster machine', () => {
     expect(actor.getSnapshot().context.report).to.deep.include({ ...after, reincarnations: 5 })
   })
 
+  it('keeps count also where it is stopped before its sentinel has reported anything', async () => {
+    const { run, say, actor } = made()
+    await run()
+    actor.send({ type: 'cluster.stop' })
+    say({ type: 'sentinel.stopped', interrupted: 0, deadline: false, reincarnations: 2 })
+    const { report, past } = actor.getSnapshot().context
+    expect([report, past.reincarnations]).to.deep.equal([null, 2])
+  })
+
   it('gives the next sentinel what the dead one was told, and had not answered', async () => {
     const { run, say, die, actor, sentinels, value } = made()
     await run()

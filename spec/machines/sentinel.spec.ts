@@ -325,7 +325,7 @@ describe('the sentinel machine', () => {
 
   describe('whose pusher is alive but not working', () => {
     const seen = (state: string, waiting: number) => (name: string, role: Role) => ({
-      ...{ at: 1, pid: 1, rss: 1, cpu: 0, delay: 0, tasks: [] },
+      ...{ at: 1, pid: 1, rss: 1, cpu: 0, delay: 0, blocked: false, tasks: [] },
       ...(role === 'worker' ? { state, gauges: {} } : { state: 'running.connected', gauges: { waiting } }),
       name,
     })

@@ -73,6 +73,22 @@ describe('the observer', () => {
     expect(Object.keys(report?.processes ?? {})).to.deep.equal(['v', 'x'])
   })
 
+  it('tells that a process is blocked which should have spoken long since', () => {
+    const { observer, board } = made()
+    const at = (seconds: number) => BigInt(seconds * 1e9)
+    const isBlocked = (seconds: number) => observer.look(at(seconds))?.processes.w?.blocked
+    observer.hear('w', vitals(), at(100))
+    board.push({ ...running, startedNs: at(105) })
+    expect(isBlocked(105.5)).to.equal(false)
+    expect(isBlocked(106.5), 'it has not even said that it works').to.equal(true)
+    observer.hear('w', vitals({ state: 'running.working' }), at(107))
+    expect(isBlocked(108), 'and now it has').to.equal(false)
+    observer.hear('w', vitals({ state: 'running.working', at: 2 }), at(115))
+    observer.hear('other', vitals())
+    expect(isBlocked(125), 'a long run without news').to.equal(false)
+    expect(isBlocked(127)).to.equal(true)
+  })
+
   it('knows nothing of a process that has not spoken', () => {
     const { observer, board } = made()
     board.push(running)

@@ -58,7 +58,7 @@ describe('clusters seen from outside', function () {
   it('show the task of a worker whose event loop is blocked, and since when', async () => {
     await started('--workers', '1')
     const before = Date.now()
-    const wait = enqueue('block', '4000', '--wait')
+    const wait = enqueue('block', '8000', '--wait')
     const stat = await seenOne((one) => tasksOf(one).length > 0)
     const worker = stat.processes.find(({ role }) => role === 'worker')
     expect(worker).to.include({ state: 'running.working' })
@@ -67,7 +67,12 @@ describe('clusters seen from outside', function () {
     expect(task?.func).to.equal('block')
     expect(task?.startedAt).to.be.within(before, Date.now())
     expect(stat.status).to.equal('Working')
+    await seenOne(({ processes }) => processes.some(({ role, blocked }) => role === 'worker' && blocked))
+    const info = stage.qcluster('info')
+    await info.exit
+    expect(info.log()).to.match(/worker-1 +\d+ +running\.working, blocked/)
     await wait.exit
+    await seenOne(({ processes }) => processes.every(({ blocked }) => !blocked))
   })
 
   it('are gone within 5 seconds when all their processes are killed', async () => {
