@@ -77,7 +77,7 @@ describe('the health of a cluster', function () {
     const task = await asyncTask('hoard', [], { client })
     const record = await task.fetch({ wait: 60_000, final: true })
     expect(record).to.include({ success: false, attempt: 1 })
-    expect(cluster.log()).to.match(/CRITICAL reincarnated worker \S+ after death while processing task/)
+    await cluster.line(/CRITICAL reincarnated worker \S+ after death while processing task/)
     expect(await result('add', 1, 2)).to.equal(3)
   })
 
