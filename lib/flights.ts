@@ -23,6 +23,8 @@ export interface Flight<TRecording = unknown> {
 }
 
 const FORMAT = 'qcluster flight'
+/** What none is without. */
+const PARTS = ['machine', 'process', 'cluster', 'endedAt', 'running', 'recording'] as const
 /** The most files that are kept. */
 const MOST = 50
 
@@ -52,8 +54,10 @@ export function readFlightFile<TRecording>(path: string): Flight<TRecording> {
   if (flight.format !== FORMAT) throw notAFlight(path, 'it is some other JSON')
   if (flight.version !== version())
     throw new ConfigError(
-      `Expected a flight of qcluster ${version()}, got one of ${flight.version}: ${path}; replay it with that version, whose machines it is about.`,
+      `Expected a flight of qcluster ${version()}, got one of ${flight.version ?? 'an unknown version'}: ${path}; replay it with that version, whose machines it is about.`,
     )
+  const missing = PARTS.find((part) => flight[part] === undefined)
+  if (missing) throw notAFlight(path, `its "${missing}" is missing`)
   return flight as Flight<TRecording>
 }
 
@@ -61,7 +65,8 @@ function parse(path: string): Partial<Flight> {
   try {
     return Object(JSON.parse(readFileSync(path, 'utf8')))
   } catch (error) {
-    throw notAFlight(path, (error as Error).message)
+    const { code, message } = error as NodeJS.ErrnoException
+    throw notAFlight(path, code === 'ENOENT' ? 'there is no such file' : message)
   }
 }
 

@@ -44,16 +44,18 @@ export async function inspectionOf(
   { inspect, inspectUrl }: Flags,
 ): Promise<InspectionServer | undefined> {
   if (inspect === undefined) return undefined
-  return announced(hub, inspect === true ? undefined : (inspect as string), inspectUrl as string | undefined)
+  const address = addressOf(inspect === true ? undefined : (inspect as string))
+  return announced(hub, address, inspectUrl as string | undefined)
 }
 
 async function inspect(flags: Flags): Promise<void> {
   const { at, inspectUrl } = flags as { at?: string; inspectUrl?: string }
+  const address = addressOf(at)
   await withClient(flags, async () => {
     const clusterId = (flags.cluster as string | undefined) ?? (await onlyCluster())
     const { promise: end, resolve } = Promise.withResolvers<'silence' | 'signal'>()
     const source = remoteSource({ client: defaultClient(), clusterId, onSilence: () => resolve('silence') })
-    await using _viewers = await announced(new Hub(source), at, inspectUrl)
+    await using _viewers = await announced(new Hub(source), address, inspectUrl)
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
       process.once(signal, () => resolve('signal'))
     if ((await end) === 'signal') return
@@ -63,8 +65,8 @@ async function inspect(flags: Flags): Promise<void> {
 }
 
 /** Says where it is to whoever reads the results: with JSON lines as its log, a line that is none would be in the way. */
-async function announced(hub: Hub, address: string | undefined, page?: string): Promise<InspectionServer> {
-  const server = await serveInspection(hub, { ...addressOf(address), ...(page !== undefined && { page }) })
+async function announced(hub: Hub, address: ServerOptions, page?: string): Promise<InspectionServer> {
+  const server = await serveInspection(hub, { ...address, ...(page !== undefined && { page }) })
   const elsewhere =
     page === undefined ? '' : `; ${page} shows it at ${server.pageUrl.replace(/\/(?=\?|$)/, '/stately')}`
   console.log(`Inspect at ${server.pageUrl} or ${server.url}${elsewhere}`)

@@ -36,7 +36,7 @@ export async function present<T>(show: Show<T>, { json, runOnce }: Manner): Prom
 }
 
 function textOf({ lines, bar }: Page): string {
-  return [...lines, '', bar].join('\n')
+  return (bar === '' ? lines : [...lines, '', bar]).join('\n')
 }
 
 /** Milliseconds. */

@@ -96,6 +96,7 @@ describe('the command line, of clusters', function () {
     expect(await qcluster('info', '--ids')).to.deep.equal({ code: 0, stdout: '', stderr: words })
     expect(await qcluster('info', '--ids', '--json')).to.include({ code: 0, stdout: '[]\n' })
     expect((await qcluster('info')).stdout).to.include(words)
+    expect(await qcluster('memory')).to.deep.equal({ code: 0, stdout: words, stderr: '' })
   })
 
   it('brings an order with its argument to all, or to the one that is meant', async () => {
