@@ -56,7 +56,7 @@ type OwnOptions = Pick<
   | 'maxPayload'
 >
 
-/** The tasks, how time begins, and options of the table that matter to one process. */
+/** The tasks, how time begins, and options of the table that matter to one process; of them `saveLimit` is 0, so that all is kept. */
 export interface TestClusterOptions extends OwnOptions {
   /** The functions that `defineTask` made. */
   readonly tasks: readonly TaskFunction[]
@@ -96,7 +96,10 @@ export class TestCluster implements AsyncDisposable {
   readonly #runs: TestRun[] = []
   readonly #restoreDefault: () => void
 
-  /** Makes one. Dispose of it: until then it stands in for the default client. */
+  /**
+   * Makes one. Dispose of it: until then it stands in for the default client.
+   * @throws {ConfigError} when an option is wrong, or something is no task
+   */
   static async start({
     tasks,
     startAt,
@@ -180,6 +183,7 @@ export class TestCluster implements AsyncDisposable {
    * Lets so many seconds pass. What comes due meanwhile happens at its time and in its order: delays, schedules, retries, the
    * end of a timeout or of a time to live. A task that does not end is waited for a tenth of a second, real time; then the
    * clock goes on.
+   * @throws what a machine has failed with
    */
   async advance(seconds: number): Promise<void> {
     const end = this.now + seconds * 1000

@@ -1,4 +1,5 @@
 /** Tasks of a group that become one: the pieces of an iter, and what says so itself by `iterCount`. */
+import { defaultClient } from '../client.ts'
 import { ConfigError } from '../errors.ts'
 import { derivedId, isTaskId } from '../names.ts'
 import type { TaskHeader } from '../package.ts'
@@ -19,7 +20,7 @@ export const PIECE = {
  */
 export function pieceOf(
   owner: string,
-  { group, iterCount: count, iterCached }: EnqueueOptions,
+  { group, iterCount: count, iterCached, client = defaultClient() }: EnqueueOptions,
 ): Partial<Pick<TaskHeader, 'save' | 'cached' | 'iter'>> {
   const cached = cachedOf(`${owner}: iterCached`, iterCached)
   if (count === undefined && cached === undefined) return {}
@@ -34,7 +35,7 @@ export function pieceOf(
   const whole = {
     id: isTaskId(group) ? group : derivedId(0, 'group', group),
     name: group,
-    enqueuedAt: Date.now(),
+    enqueuedAt: client.now(),
   }
   return { ...PIECE, iter: { ...whole, count: count as number, ...(cached !== undefined && { cached }) } }
 }

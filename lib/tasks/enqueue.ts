@@ -56,8 +56,8 @@ export interface EnqueueOptions<TResult = unknown> extends RunLimits {
   /** Links that follow it, as in {@link asyncChain}. */
   readonly chain?: readonly ChainLink[]
   /**
-   * True: it runs here and now, without broker and cluster, and what it throws is thrown. Its hook and its links run too; all
-   * outcomes are saved, nothing is tried again. Overrides the option `sync`.
+   * True: it runs here and now, without broker and cluster, and what it throws is thrown. Its hook and its links run too; their
+   * outcomes are saved as a cluster saves them, and nothing is tried again. Overrides the option `sync`.
    */
   readonly sync?: boolean
   /** Seconds before it may start. */
@@ -126,7 +126,7 @@ export type BulkOptions<TResult = unknown> = Omit<EnqueueOptions<TResult>, 'task
 export function asyncTasks<TResult = unknown>(
   task: string,
   argsOfEach: readonly (readonly unknown[])[],
-  options?: BulkOptions,
+  options?: BulkOptions<TResult>,
 ): Promise<Task<TResult>[]>
 export function asyncTasks<TArgs extends unknown[], TResult>(
   task: TaskFunction<TArgs, TResult>,
@@ -337,7 +337,9 @@ export function packed(link: Link, settings: Parameters<typeof pack>[2]): Link {
 function delayOf(func: string, { delay, runAt, sync }: EnqueueOptions, now: number): number {
   const owner = `asyncTask("${func}")`
   if (sync && (delay ?? runAt) !== undefined)
-    throw new ConfigError(`${owner}: what is sync runs now; remove sync, or ${delay ? 'delay' : 'runAt'}.`)
+    throw new ConfigError(
+      `${owner}: what is sync runs now; remove sync, or ${delay === undefined ? 'runAt' : 'delay'}.`,
+    )
   if (delay !== undefined && runAt !== undefined)
     throw new ConfigError(`${owner}: delay and runAt say the same thing; give one of them.`)
   if (runAt !== undefined && !(runAt instanceof Date && Number.isFinite(runAt.getTime())))

@@ -26,9 +26,11 @@ export interface ProgressOptions {
 
 /**
  * Tells how far a task is, each time that it says something new, until it has its last outcome: see `currentTask().progress`.
- * Looks at what clusters show of their runs, so of what a task says in quick succession the last is seen.
+ * Looks at what clusters show of their runs, so of what a task says in quick succession the last is seen. Where that
+ * outcome is never saved (the task was purged, or its success is not kept), only the signal ends it.
  *
  * @param idOrName the task's id (32 hex digits), or its human name: then the newest task of that name
+ * @throws {ConfigError} when the interval is none
  * @throws {BrokerError} when the broker cannot be reached
  * @throws {StoreError} when the store cannot be reached
  *
