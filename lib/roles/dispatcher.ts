@@ -262,7 +262,7 @@ export class Dispatcher {
     if (this.#gone.has(worker)) return
     this.#gone.add(worker)
     this.#awaited?.delete(worker)
-    if (!this.#seats.has(worker)) this.#mourn(worker)
+    if (!this.#seats.has(worker) && !this.#mourned.has(worker)) this.#mourn(worker)
     this.#look()
   }
 

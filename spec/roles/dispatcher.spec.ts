@@ -278,6 +278,15 @@ describe('the dispatcher', () => {
     expect(w1).to.deep.equal([])
   })
 
+  it('says once what a worker left, for the monitor would keep a second word of it', () => {
+    const { dispatcher, toMonitor, monitor, worker } = desk()
+    monitor()
+    worker('w1')
+    dispatcher.unseat('w1')
+    dispatcher.gone('w1')
+    expect(toMonitor).to.deep.equal([{ kind: 'left', worker: 'w1', jobs: [] }])
+  })
+
   it('survives a broker that is lost while it settles', async () => {
     const unhandled: unknown[] = []
     const note = (reason: unknown) => void unhandled.push(reason)
