@@ -233,9 +233,10 @@ export const clusterMachine = setup({
     /** Why it died is in the log; only a cluster that gives up ends with it. */
     mournSentinel: enqueueActions(({ context, enqueue }) => {
       const { report, deaths, recentDeaths } = context
+      const { counters, reincarnations } = report ?? context.past
       enqueue.stopChild('sentinel')
       enqueue.assign({ sentinel: null, error: null, deaths: deaths + 1, recentDeaths: recentDeaths + 1 })
-      const past = { counters: report?.counters ?? {}, reincarnations: (report?.reincarnations ?? 0) + 1 }
+      const past = { counters, reincarnations: reincarnations + 1 }
       enqueue.assign({ past, report: report && { ...report, ...past, processes: [] } })
       enqueue.raise({ type: 'death.forgotten' }, { delay: 'RESTART_WINDOW' })
     }),

@@ -162,6 +162,14 @@ describe('the cluster machine', () => {
     expect([report, past.reincarnations]).to.deep.equal([null, 2])
   })
 
+  it('counts each sentinel that dies, also before any has reported anything', async () => {
+    const { run, die, actor } = made()
+    await run()
+    die()
+    die()
+    expect(actor.getSnapshot().context.past.reincarnations).to.equal(2)
+  })
+
   it('gives the next sentinel what the dead one was told, and had not answered', async () => {
     const { run, say, die, actor, sentinels, value } = made()
     await run()
