@@ -107,6 +107,7 @@ export class Publisher {
     return Session.open<Posted>(this.#link, {
       take: () => this.#take(),
       putBack: (posted) => this.#waiting.push(posted),
+      send: () => this.#send(),
       answer: (posted, error) => this.#answer(posted, error),
     })
   }

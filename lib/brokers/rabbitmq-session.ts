@@ -28,6 +28,8 @@ export interface Desk<TParcel extends Parcel> {
   readonly take: () => TParcel | undefined
   /** It is to be sent again. */
   readonly putBack: (parcel: TParcel) => void
+  /** What waits can be sent, by the session that is open now. */
+  readonly send: () => void
   /** It is kept, or cannot be. */
   readonly answer: (parcel: TParcel, error?: BrokerError) => void
 }
@@ -57,7 +59,7 @@ const NOWHERE = 'qcluster.nowhere'
  * again, though whoever waited was told long ago that it does not. So after a silence an empty message goes ahead of all.
  */
 export class Session<TParcel extends Parcel> {
-  /** Resolves when the channel is lost, and all is put back that was not confirmed. */
+  /** Resolves when the channel is lost, and all is put back that was sent and not confirmed. */
   readonly ended: Promise<void>
   readonly #link: Link
   readonly #channel: ConfirmChannel
@@ -128,17 +130,16 @@ export class Session<TParcel extends Parcel> {
     this.send()
   }
 
+  /** Another session may have taken the place of this one by then, and have found nothing to send. */
   #publishLater(parcel: TParcel, lane: Lane): void {
-    lane.declared.then(
-      () => {
-        this.#desk.putBack(parcel)
-        this.send()
-      },
-      (error) => {
-        if (this.#state === 'closed') this.#desk.putBack(parcel)
-        else this.#desk.answer(parcel, asBrokerError(error))
-      },
-    )
+    const sendAgain = () => {
+      this.#desk.putBack(parcel)
+      this.#desk.send()
+    }
+    lane.declared.then(sendAgain, (error) => {
+      if (this.#state === 'closed') sendAgain()
+      else this.#desk.answer(parcel, asBrokerError(error))
+    })
   }
 
   #publish(parcel: TParcel): void {

@@ -1,0 +1,71 @@
+import { EventEmitter, once } from 'node:events'
+import { expect } from 'chai'
+import type { Link } from '../../lib/brokers/rabbitmq-link.ts'
+import { letterOf, Publisher } from '../../lib/brokers/rabbitmq-publisher.ts'
+
+type Answer = (error: Error | null) => void
+
+/** A channel that confirms what is published on it. */
+class FakeConfirmChannel extends EventEmitter {
+  readonly keys: string[] = []
+
+  publish(_exchange: string, key: string, _content: Buffer, _properties: object, answer: Answer): boolean {
+    this.keys.push(key)
+    setImmediate(() => {
+      answer(null)
+      this.emit('confirmed')
+    })
+    return true
+  }
+
+  async close(): Promise<void> {
+    this.emit('close')
+  }
+}
+
+/** A connection whose server answers what is declared on it as soon as `answered` is resolved. */
+class FakeLink extends EventEmitter {
+  readonly traits = { largestMessage: 1_000 }
+  readonly #answered: Promise<void>
+
+  constructor(answered: Promise<void>) {
+    super()
+    this.#answered = answered
+  }
+
+  async channel() {
+    const declare = () => this.#answered
+    return { on: () => {}, close: async () => {}, checkQueue: declare, assertQueue: declare }
+  }
+
+  async confirmChannel() {
+    const channel = new FakeConfirmChannel()
+    this.emit('opened', channel)
+    return channel
+  }
+
+  async nextChannel(): Promise<FakeConfirmChannel> {
+    const [channel] = await once(this, 'opened')
+    return channel
+  }
+}
+
+describe('the publisher to RabbitMQ', () => {
+  it('sends on the next channel what waited for its queue when the first one was lost', async () => {
+    const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
+    const link = new FakeLink(answered)
+    const publisher = new Publisher({ connect: async () => link as unknown as Link, timeout: 2_000 })
+    const sealed = { taskId: 't', run: 1, attempt: 1, body: '' }
+    const first = link.nextChannel()
+    const publishing = publisher.publish([letterOf({ queue: 'q', package: sealed })])
+    await once(await first, 'confirmed')
+
+    const second = link.nextChannel()
+    await (await first).close()
+    await once(await second, 'confirmed')
+    answer()
+    await publishing
+    expect((await first).keys).to.deep.equal(['qcluster.nowhere'])
+    expect((await second).keys).to.have.length(2)
+  })
+})
