@@ -1,6 +1,7 @@
 import type { Measures } from '../../machines/protocol.ts'
 import type { DispatcherReport } from '../../machines/pusher.ts'
 import type { Delivery, Enqueued, Notice, Package, Receipt, Settlement } from '../brokers/broker.ts'
+import { Memory } from '../memory.ts'
 import { type OpenedPackage, sealPackage } from '../package.ts'
 import type { Signer } from '../signing.ts'
 import type { Cancellation } from '../stores/cancellations.ts'
@@ -25,6 +26,9 @@ type Place = 'waiting' | 'worker' | 'ended' | 'asked' | 'unfinished' | 'withdraw
 
 /** A lost broker hands these out again; nothing of theirs is under way here. */
 const NOT_BEGUN: ReadonlySet<Place> = new Set<Place>(['waiting', 'asked', 'unfinished', 'withdrawn'])
+
+/** Workers that are known to be gone: whoever recycles them has a new one now and then, for ever. */
+const REMEMBERED = 1_000
 
 interface Held {
   readonly key: RunKey
@@ -72,8 +76,8 @@ export class Dispatcher {
   readonly #options: DispatcherOptions
   readonly #held = new Map<RunKey, Held>()
   readonly #seats = new Map<string, Seat>()
-  /** Workers whose process has ended: a connection that they made before is let in too late. */
-  readonly #gone = new Set<string>()
+  /** The last workers whose process has ended: a connection that they made before is let in too late. */
+  readonly #gone = new Memory<string, true>(REMEMBERED)
   /** Workers that are not connected any more, until the monitor has heard all that they had to say. */
   readonly #mourned = new Set<string>()
   readonly #waiting = new Lanes<Held>()
@@ -260,7 +264,7 @@ export class Dispatcher {
   /** A worker's process has ended: nobody need wait for it to connect, or for what it left if it never did. */
   gone(worker: string): void {
     if (this.#gone.has(worker)) return
-    this.#gone.add(worker)
+    this.#gone.set(worker, true)
     this.#awaited?.delete(worker)
     if (!this.#seats.has(worker) && !this.#mourned.has(worker)) this.#mourn(worker)
     this.#look()
@@ -330,7 +334,7 @@ export class Dispatcher {
 
   /** The monitor has heard all that a dead worker had to say. */
   #drained(worker: string): void {
-    this.#gone.add(worker)
+    this.#gone.set(worker, true)
     this.#mourned.delete(worker)
     const held = this.#heldOf(worker)
     // What it never started goes to the next one.
