@@ -7,6 +7,7 @@ import { StartedCluster } from './cluster.ts'
 import { deployment } from './embedded.ts'
 import { openToRead } from './files.ts'
 import { percentilesOf } from './latency.ts'
+import { medianOf } from './life.ts'
 import { endLater } from './resources.ts'
 import type { Row } from './table.ts'
 import { block, noop, take, tiny } from './tasks.ts'
@@ -117,7 +118,7 @@ async function changes(): Promise<Row[]> {
   const full = (WORKERS * SPAN) / 50
   return [
     rowOf('50 ms', recoveryOf(slow, from, full)),
-    rowOf('0 ms again', recoveryOf(after, to, median(ratesOf(before)))),
+    rowOf('0 ms again', recoveryOf(after, to, medianOf(ratesOf(before)))),
   ]
 }
 
@@ -147,10 +148,6 @@ function ratesOf(ends: readonly number[], from = ends[0] as number): number[] {
     rates[span] = (rates[span] ?? 0) + 1
   }
   return Array.from(rates, (rate) => rate ?? 0)
-}
-
-function median(numbers: readonly number[]): number {
-  return numbers.toSorted((a, b) => a - b)[numbers.length >> 1] as number
 }
 
 /** A cluster of its own, running; what is done before finds none yet. */

@@ -7,6 +7,7 @@ import { randomOf } from '../spec/random.ts'
 import { StartedCluster } from './cluster.ts'
 import { deployment } from './embedded.ts'
 import { openToRead } from './files.ts'
+import { medianOf } from './life.ts'
 import { endLater, makeFolder } from './resources.ts'
 import type { Row } from './table.ts'
 import { block, crash, fail, leak, noop, take } from './tasks.ts'
@@ -125,13 +126,13 @@ function growthRows(role: string, samples: readonly Sample[], began: number, end
   const quarter = (n: number) =>
     own.filter(({ at }) => Math.floor((4 * (at - began)) / (ended - began)) === n - 1)
   return (Object.keys(GROWTH) as Kind[]).map((kind) => {
-    const medianOf = (n: number) => median(quarter(n).map((one) => one[kind]))
+    const medianIn = (n: number) => medianOf(quarter(n).map((one) => one[kind]))
     const { unit, share, more } = GROWTH[kind]
-    const before = medianOf(2)
+    const before = medianIn(2)
     const beside = { what: 'in the second quarter', value: before }
     return {
       what: `${role}, last quarter`,
-      value: medianOf(4),
+      value: medianIn(4),
       unit,
       floor: { most: before * (1 + share) + more },
       beside,
@@ -142,8 +143,4 @@ function growthRows(role: string, samples: readonly Sample[], began: number, end
 function readSamples(path: string): Sample[] {
   const lines = readFileSync(path, 'utf8').trim().split('\n')
   return lines.map((line) => JSON.parse(line) as Sample)
-}
-
-function median(numbers: readonly number[]): number {
-  return numbers.toSorted((a, b) => a - b)[numbers.length >> 1] as number
 }

@@ -105,7 +105,7 @@ export class Chain<TResults extends unknown[] = []> {
 
   /**
    * Enqueues its first link.
-   * @returns its id
+   * @returns the id of the chain, which is not that of its first task
    * @throws what {@link asyncTask} throws
    */
   async run(): Promise<string> {
