@@ -56,7 +56,10 @@ type OwnOptions = Pick<
   | 'maxPayload'
 >
 
-/** The tasks, how time begins, and options of the table that matter to one process; of them `saveLimit` is 0, so that all is kept. */
+/**
+ * The tasks, how time begins, and options of the table that matter to one process. Of these `saveLimit` is 0 unless it is
+ * given: all is kept.
+ */
 export interface TestClusterOptions extends OwnOptions {
   /** The functions that `defineTask` made. */
   readonly tasks: readonly TaskFunction[]

@@ -46,12 +46,6 @@ export type TaskOptions = Omit<
   'cluster' | 'client' | 'delay' | 'runAt' | 'chain' | 'iterCount' | 'iterCached' | 'sync'
 >
 
-/** A plan that has not begun. */
-export interface Planned {
-  readonly plan: Plan
-  readonly rhythm: Rhythm
-}
-
 /**
  * Makes a plan. What the arguments are is encoded before anything else happens.
  * @throws {ScheduleError} when an option is wrong, or the schedule would never be due

@@ -190,10 +190,12 @@ describe('a task that is sync', () => {
   })
 
   it('cannot be one of later', async () => {
-    const error = await thrownBy(asyncTask(add, [2, 3], { ...here(), delay: 5 }))
-    expect((error as Error).message).to.equal(
-      'asyncTask("add"): what is sync runs now; remove sync, or delay.',
-    )
+    for (const delay of [5, 0]) {
+      const error = await thrownBy(asyncTask(add, [2, 3], { ...here(), delay }))
+      expect((error as Error).message).to.equal(
+        'asyncTask("add"): what is sync runs now; remove sync, or delay.',
+      )
+    }
   })
 })
 
