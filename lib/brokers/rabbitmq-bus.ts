@@ -72,7 +72,8 @@ export class RabbitmqBus {
     const station = await this.#opened()
     const present = await station.present()
     const answers: string[] = []
-    const onAnswer = (body: string) => answers.push(body) >= present
+    // Where the queue that counts them was deleted, nobody knows how many there are.
+    const onAnswer = (body: string) => answers.push(body) >= present && present > 0
     await station.ask(FOR.everybody, '', LONGEST_QUESTION, onAnswer)
     return answers.flatMap((body) => JSON.parse(body) as string[])
   }
@@ -169,6 +170,8 @@ class Station {
   readonly #questions = new Map<string, Question>()
   readonly #bound = new Set<string>()
   #queue = ''
+  /** Why the channel was closed, where it was not the connection that was lost. */
+  #reason: Error | undefined
 
   static async open(link: Link, speak: () => Promise<Link>, answer: AnswerTo): Promise<Station> {
     const station = new Station(link, await link.channel(), { speak, answer })
@@ -267,7 +270,10 @@ class Station {
   }
 
   #hear(message: ConsumeMessage | null): void {
-    if (message === null) return
+    if (message === null) {
+      this.#cancelled()
+      return
+    }
     const { fields, properties, content } = message
     const body = content.toString()
     if (fields.exchange === '') this.#hearAnswer(properties.correlationId, body)
@@ -278,6 +284,11 @@ class Station {
         [...this.#listeners].filter(({ clusterId }) => fields.routingKey === FOR.cluster(clusterId)),
       )
     else this.#reply(message, this.#answer(fields.routingKey, body))
+  }
+
+  #cancelled(): void {
+    this.#reason = new Error('its queue was deleted')
+    void this.#channel.close().catch(() => {})
   }
 
   #hearAnswer(id: unknown, body: string): void {
@@ -307,19 +318,20 @@ class Station {
   }
 
   async #watch(): Promise<BrokerError> {
-    let reason: Error | undefined
     this.#channel.on('error', (error) => {
-      reason = error
+      this.#reason = error
     })
     await new Promise<void>((resolve) => this.#channel.on('close', resolve))
-    const error = reason
-      ? asBrokerError(reason)
+    const error = this.#reason
+      ? asBrokerError(this.#reason)
       : this.#listeners.size + this.#questions.size > 0
         ? await this.#link.ended
         : closed()
     for (const { onLost } of this.#listeners) onLost(error)
     this.#listeners.clear()
     this.#failAll(error)
+    // It is on the other connection, which may last.
+    void this.#outlet.close()
     return error
   }
 }

@@ -28,6 +28,12 @@ export class Outlet {
     return this.#mouth
   }
 
+  /** It is closed until somebody opens it anew. */
+  async close(): Promise<void> {
+    const mouth = await this.#mouth?.catch(() => undefined)
+    await mouth?.close()
+  }
+
   async #open(): Promise<Mouth> {
     try {
       const link = await this.#options.connect()
@@ -88,6 +94,10 @@ export class Mouth {
     } catch (error) {
       throw asBrokerError(error)
     }
+  }
+
+  async close(): Promise<void> {
+    await this.#channel.close().catch(() => {})
   }
 }
 

@@ -1,0 +1,118 @@
+import { EventEmitter } from 'node:events'
+import { setImmediate as turn } from 'node:timers/promises'
+import { expect } from 'chai'
+import { RabbitmqBus } from '../../lib/brokers/rabbitmq-bus.ts'
+import type { Link } from '../../lib/brokers/rabbitmq-link.ts'
+
+type Hear = (message: object | null) => void
+
+/** What a station on the bus sees of a server: two connections, what is heard on the one, and who hears the other. */
+class FakeServer {
+  readonly heard: Hear[] = []
+  readonly listening: FakeChannel[] = []
+  readonly speaking: FakeChannel[] = []
+  readonly #present: number
+  readonly #answers: readonly string[]
+
+  /** Each question gets these answers; so many stations are known. */
+  constructor({ present, answers }: { readonly present: number; readonly answers: readonly string[] }) {
+    this.#present = present
+    this.#answers = answers
+  }
+
+  bus(): RabbitmqBus {
+    return new RabbitmqBus({
+      listen: async () => this.#link(this.listening),
+      speak: async () => this.#link(this.speaking),
+      held: () => ({ unsettled: 0, consumers: 0 }),
+    })
+  }
+
+  get present(): number {
+    return this.#present
+  }
+
+  async answer(correlationId: string): Promise<void> {
+    for (const body of this.#answers) {
+      await turn()
+      this.heard[0]?.({ fields: { exchange: '' }, properties: { correlationId }, content: Buffer.from(body) })
+    }
+  }
+
+  #link(channels: FakeChannel[]): Link {
+    const channel = async () => {
+      channels.push(new FakeChannel(this))
+      return channels.at(-1)
+    }
+    return Object.assign(new EventEmitter(), { channel, ended: new Promise(() => {}) }) as unknown as Link
+  }
+}
+
+class FakeChannel extends EventEmitter {
+  isOpen = true
+  readonly #server: FakeServer
+
+  constructor(server: FakeServer) {
+    super()
+    this.#server = server
+  }
+
+  async assertExchange(): Promise<void> {}
+
+  async bindQueue(): Promise<void> {}
+
+  async assertQueue(name: string) {
+    return { queue: name || 'amq.gen-1' }
+  }
+
+  async checkQueue() {
+    return { consumerCount: this.#server.present }
+  }
+
+  async consume(_queue: string, hear: Hear): Promise<void> {
+    this.#server.heard.push(hear)
+  }
+
+  publish(_exchange: string, _key: string, _body: Buffer, options: { correlationId: string }): boolean {
+    void this.#server.answer(options.correlationId)
+    return true
+  }
+
+  async close(): Promise<void> {
+    this.isOpen = false
+    this.emit('close')
+  }
+}
+
+describe('the bus over RabbitMQ', () => {
+  const answers = ['["one"]', '["two"]']
+
+  it('asks no longer than until all have answered', async () => {
+    const bus = new FakeServer({ present: 2, answers }).bus()
+    expect(await bus.stats()).to.deep.equal(['one', 'two'])
+  })
+
+  it('hears all for as long as it asks where nobody knows how many there are', async () => {
+    const bus = new FakeServer({ present: 0, answers }).bus()
+    expect(await bus.stats()).to.deep.equal(['one', 'two'])
+  })
+
+  it('leaves no channel open on the connection that lasts when the other one is lost', async () => {
+    const server = new FakeServer({ present: 2, answers })
+    await server.bus().stats()
+    expect(server.speaking.map(({ isOpen }) => isOpen)).to.deep.equal([true])
+    await server.listening[0]?.close()
+    await turn()
+    expect(server.speaking.map(({ isOpen }) => isOpen)).to.deep.equal([false])
+  })
+
+  it('tells who listens that it hears nothing any more when its queue is deleted', async () => {
+    const server = new FakeServer({ present: 1, answers })
+    const lost: string[] = []
+    const onLost = ({ message }: Error) => void lost.push(message)
+    await server.bus().onControl({ clusterId: 'c', onOrder: async () => undefined, onLost })
+    server.heard[0]?.(null)
+    await turn()
+    expect(lost).to.deep.equal(['RabbitMQ refuses: its queue was deleted.'])
+  })
+})
