@@ -1,15 +1,14 @@
 import { assign, emit, fromCallback, fromPromise, raise, sendTo, setup, spawnChild } from 'xstate'
-import {
-  type CancellationsMade,
-  type MonitorOrder,
-  type MonitorReport,
-  type OrphanedReport,
-  type PeerListening,
-  type ReadyReport,
-  type Testament,
-  toReportedError,
+import type {
+  CancellationsMade,
+  MonitorOrder,
+  MonitorReport,
+  OrphanedReport,
+  PeerListening,
+  ReadyReport,
+  Testament,
 } from './protocol.ts'
-import { reconnectDelay, STEADY } from './pusher.ts'
+import { announceLossOf, reconnectDelay, STEADY } from './pusher.ts'
 
 export interface MonitorContext {
   /** How often the store was lost or could not be opened since it last lasted. */
@@ -85,14 +84,7 @@ const monitorSetup = setup({
   },
 })
 
-/** The log's words for a store that is away. */
-const announceLoss = {
-  type: 'announce' as const,
-  params: ({ event }: { event: { type: string; reason?: string; error?: unknown } }) => ({
-    event: 'store.lost',
-    reason: event.reason ?? toReportedError(event.error).message,
-  }),
-}
+const announceLoss = announceLossOf('store')
 
 /** What ends the running; a stop finds the store as it is. */
 const stopsWhile = (state: 'connecting' | 'connected' | 'reconnecting') => ({

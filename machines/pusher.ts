@@ -62,14 +62,16 @@ export function reconnectDelay(attempts: number): number {
 /** What the end of the joining brings. */
 const OPENED = [{ type: 'announce' as const, params: { event: 'pusher.ready' } }, 'reportOpened' as const]
 
-/** The log's words for a broker that is away. */
-const announceLoss = {
+/** The log's words for a broker or a store that is away. */
+export const announceLossOf = (service: 'broker' | 'store') => ({
   type: 'announce' as const,
   params: ({ event }: { event: { type: string; reason?: string; error?: unknown } }) => ({
-    event: 'broker.lost',
+    event: `${service}.lost`,
     reason: event.reason ?? toReportedError(event.error).message,
   }),
-}
+})
+
+const announceLoss = announceLossOf('broker')
 
 /** What the loss of the broker brings, wherever it is heard. */
 const LOST = ['voidReceipts' as const, announceLoss]
