@@ -28,7 +28,6 @@ export function monitor(
 ) {
   const { settings, record } = role
   const signer = new Signer(settings.secretKey)
-  let creating: Promise<Store> | undefined
   let store: Store | undefined
   let report: (event: OutcomesReport) => void = () => {}
 
@@ -76,9 +75,9 @@ export function monitor(
     },
     actors: {
       connectStore: fromPromise<void>(async () => {
-        // A stop may ask for it again while it is being opened.
-        creating ??= makeStore(settings)
-        store = await creating
+        const made = store ?? (await makeStore(settings))
+        // A stop may have asked for it again, and made another one meanwhile.
+        store ??= made
         await store.connect()
       }),
       outcomes: fromCallback<OutcomesOrder>(({ sendBack, receive }) => {

@@ -87,17 +87,14 @@ export function pusher(
           path,
           (socket) => receiveFrom(dispatcher, socket, followWork),
         )
-        server.then(
-          () => sendBack({ type: 'dispatcher.listening', socket: path }),
-          (error: unknown) => {
-            throw error
-          },
-        )
+        void server.then(() => sendBack({ type: 'dispatcher.listening', socket: path }))
         return () => void server.then((open) => open.destroy())
       }),
       connectBroker: fromPromise<void>(async () => {
-        const opened = broker ?? (await makeBroker(settings))
-        broker = opened
+        const made = broker ?? (await makeBroker(settings))
+        // Who was paused and goes on may have made another one meanwhile.
+        broker ??= made
+        const opened = broker
         // Before there is a new folder that a producer could find without a key.
         if (settings.isKeyOfFolder) await restoreSecret(settings.dataDir, settings.secretKey[0] as string)
         await opened.connect()
