@@ -44,7 +44,6 @@ export class MemoryQueues {
   readonly clock: Clock
   readonly bus: MemoryBus
   readonly #queues = new Map<string, Queue>()
-
   readonly #onEnqueue: (one: Enqueued) => void
 
   /**
