@@ -12,6 +12,8 @@ interface OfTask {
 /** A web server that hands reports to a cluster and shows how far they are; it runs none of them itself. */
 export function makeApp(): FastifyInstance {
   const app = fastify()
+  const closing = new AbortController()
+  app.addHook('preClose', async () => closing.abort())
 
   app.get('/', async (_, reply) => {
     return reply.type('text/html').send(await readFile(join(import.meta.dirname, 'index.html')))
@@ -32,14 +34,21 @@ export function makeApp(): FastifyInstance {
   app.get<OfTask>('/reports/:id/progress', ({ params }, reply) => {
     const gone = new AbortController()
     reply.raw.on('close', () => gone.abort())
-    return reply.type('text/event-stream').send(Readable.from(eventsOf(params.id, gone.signal)))
+    const over = AbortSignal.any([gone.signal, closing.signal])
+    // Else closing waits until the browser gives up its connection.
+    reply.type('text/event-stream').header('connection', 'close')
+    return reply.send(Readable.from(eventsOf(params.id, over)))
   })
   return app
 }
 
-/** Server-sent events: each progress that is new, and in the end what has become of the task. */
+/** Server-sent events: each progress that is new, and in the end, or when the server closes, what has become of the task. */
 async function* eventsOf(id: string, signal: AbortSignal): AsyncGenerator<string> {
-  for await (const step of progress(id, { signal })) yield `data: ${JSON.stringify(step)}\n\n`
+  try {
+    for await (const step of progress(id, { signal })) yield `data: ${JSON.stringify(step)}\n\n`
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
   yield `event: done\ndata: ${JSON.stringify(await summaryOf(id))}\n\n`
 }
 

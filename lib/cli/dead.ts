@@ -49,6 +49,7 @@ function add(
 
 function print(dead: readonly DeadTask[], { json }: Flags): void {
   if (json) console.log(jsonOf(dead.map((one) => ({ ...one, diedAt: new Date(one.diedAt) }))))
+  else if (dead.length === 0) console.log('No task that was given up is like this.')
   else for (const one of dead) console.log(lineOf(one))
 }
 

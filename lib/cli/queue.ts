@@ -50,7 +50,7 @@ async function purge(flags: Flags): Promise<void> {
     if (!flags.yes) {
       const waiting = await broker.queueSize(name)
       throw new ConfigError(
-        `Expected --yes to forget ${waiting} waiting tasks of the queue "${name}", got none.`,
+        `Expected --yes to forget what waits in the queue "${name}" (tasks: ${waiting}), got none.`,
       )
     }
     const purged = await purgeQueue()

@@ -25,6 +25,7 @@ describe('examples/web', function () {
 
     expect(await (await fetch(address)).text()).to.include('EventSource')
     expect((await post('many')).status).to.equal(400)
+    const waiting = fetch(`${address}/reports/${'0'.repeat(32)}/progress`).then((stream) => stream.text())
     const accepted = await post(3)
     expect(accepted.status).to.equal(202)
     const { id } = (await accepted.json()) as { id: string }
@@ -45,6 +46,9 @@ describe('examples/web', function () {
     process.kill(pid, 'SIGTERM')
     const { code, left, stderr } = await running
     expect(code, stderr).to.equal(0)
+    expect(await waiting, 'of a task that is never heard of').to.equal(
+      'event: done\ndata: {"state":"queued"}\n\n',
+    )
     expect(left).to.deep.equal([])
   })
 })
