@@ -28,8 +28,6 @@ export class Link extends EventEmitter<{ blocked: []; unblocked: [] }> {
 
   constructor(model: ChannelModel, traits: Traits, address: Address) {
     super()
-    // Every package that waits listens.
-    this.setMaxListeners(0)
     this.#model = model
     this.#socket = socketOf(model)
     this.place = placeOf(address)
@@ -198,9 +196,7 @@ function noneAnswers(failures: readonly BrokerError[]): BrokerError {
   const isTransient = failures.some((failure) => failure.isTransient)
   return new BrokerError(
     `None of ${failures.length} servers can be used.\n- ${failures.map(({ message }) => message).join('\n- ')}`,
-    {
-      isTransient,
-    },
+    { isTransient },
   )
 }
 
