@@ -50,7 +50,10 @@ export interface Stat {
   readonly queueLimit: number
   /** The host's memory in bytes: what there is, and what could be had now. */
   readonly memory: { readonly total: number; readonly available: number }
-  /** Since the start: `succeeded`, `failed`, `retried`, `deadLettered`, `interrupted`. */
+  /**
+   * What its processes have counted since the start: always `succeeded`, `failed`, `retried`, `deadLettered` and
+   * `interrupted`; others, such as `expired` and `cancelled`, as soon as there is a process that counts them.
+   */
   readonly counters: Readonly<Record<string, number>>
   /** Every process, the sentinel first. */
   readonly processes: readonly ProcessStat[]
