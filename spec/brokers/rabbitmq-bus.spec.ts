@@ -20,10 +20,13 @@ class FakeServer {
     this.#answers = answers
   }
 
-  bus(): RabbitmqBus {
+  bus(beforeSpeaking = async () => {}): RabbitmqBus {
     return new RabbitmqBus({
       listen: async () => this.#link(this.listening),
-      speak: async () => this.#link(this.speaking),
+      speak: async () => {
+        await beforeSpeaking()
+        return this.#link(this.speaking)
+      },
       held: () => ({ unsettled: 0, consumers: 0 }),
     })
   }
@@ -104,6 +107,16 @@ describe('the bus over RabbitMQ', () => {
     await server.listening[0]?.close()
     await turn()
     expect(server.speaking.map(({ isOpen }) => isOpen)).to.deep.equal([false])
+  })
+
+  it('says so when it is lost before it has asked', async () => {
+    const server = new FakeServer({ present: 2, answers })
+    const lose = async () => {
+      await server.listening[0]?.close()
+      await turn()
+    }
+    const failure = await server.bus(lose).stats().then(String, String)
+    expect(failure).to.include('The channel was closed')
   })
 
   it('tells who listens that it hears nothing any more when its queue is deleted', async () => {
