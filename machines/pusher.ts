@@ -42,7 +42,7 @@ export type DeliveriesOrder = { readonly type: 'deliveries.check' }
 export type PusherEvent = PusherOrder | DispatcherReport | DeliveriesReport | DeliveriesOrder | OrphanedReport
 
 /** Milliseconds between two looks at whether what waits in the broker is still handed out. */
-export const WATCH = 10_000
+export const WATCH = 5_000
 
 /**
  * Milliseconds that a connection must last before its loss counts as the first one. What can be opened but not used, such

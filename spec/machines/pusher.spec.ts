@@ -184,7 +184,7 @@ describe('the pusher machine', () => {
       expect(log.at(-1)).to.equal('broker.connected')
     })
 
-    it('asks its consumer every ten seconds whether it gets what waits, while it consumes', async () => {
+    it('asks its consumer every few seconds whether it gets what waits, while it consumes', async () => {
       const { connect, send, clock, calls } = made()
       await connect()
       for (const checks of [1, 2, 3]) {

@@ -34,7 +34,7 @@ describe('the command line', function () {
   })
 
   it('F3: stops in order each time that the whole process group gets SIGTERM', async () => {
-    for (let time = 1; time <= 10; time += 1) {
+    for (let time = 1; time <= 6; time += 1) {
       const cluster = run('start', '--workers', '1')
       await cluster.line(/running\./)
       const pids = processesBelow(cluster.process.pid as number)
