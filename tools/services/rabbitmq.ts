@@ -149,6 +149,7 @@ export class RabbitmqServer {
       LANG: 'C.UTF-8',
       ERL_EPMD_ADDRESS: '127.0.0.1',
       ERL_EPMD_PORT: String(this.#epmdPort),
+      ERL_CRASH_DUMP: inFolder('erl_crash.dump'),
       RABBITMQ_NODENAME: `qcluster${this.port}@localhost`,
       RABBITMQ_NODE_PORT: String(this.port),
       RABBITMQ_NODE_IP_ADDRESS: '127.0.0.1',

@@ -36,6 +36,8 @@ export class Leash {
   /** Does now what it would do at the end of this process. */
   async cut(): Promise<void> {
     if (hasEnded(this.#holder)) return
+    // It keeps no process, but now one waits for it.
+    this.#holder.ref()
     const exit = once(this.#holder, 'exit')
     this.#holder.stdin?.end()
     await exit
