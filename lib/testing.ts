@@ -98,6 +98,8 @@ export class TestCluster implements AsyncDisposable {
   readonly #enqueued: EnqueuedTask[] = []
   readonly #runs: TestRun[] = []
   readonly #restoreDefault: () => void
+  /** Drainings under way: with `inline` each of several callers has its own. */
+  #drainings = 0
 
   /**
    * Makes one. Dispose of it: until then it stands in for the default client.
@@ -213,12 +215,19 @@ export class TestCluster implements AsyncDisposable {
 
   /** Again and again: what has run may have made a schedule, or have cancelled something. */
   async #drain(patience: number): Promise<void> {
-    let seen: number
-    do {
-      seen = this.#enqueued.length + this.#runs.length
-      this.#staff.stir()
-      await this.#calm(patience)
-    } while (this.#enqueued.length + this.#runs.length > seen)
+    this.#drainings += 1
+    this.#queues.release()
+    try {
+      let seen: number
+      do {
+        seen = this.#enqueued.length + this.#runs.length
+        this.#staff.stir()
+        await this.#calm(patience)
+      } while (this.#enqueued.length + this.#runs.length > seen)
+    } finally {
+      this.#drainings -= 1
+      if (this.#drainings === 0) this.#queues.hold()
+    }
   }
 
   /** Resolves when nobody has had anything to do for some turns, or when only a task's own code has, for too long. */

@@ -63,7 +63,7 @@ describe('a test cluster', () => {
 
   it('runs what is due when it is told to, and nothing before', async () => {
     const task = await asyncTask(add, [2, 3])
-    await sleep(5)
+    await sleep(20)
     expect(await task.fetch()).to.equal(undefined)
     await cluster.drain()
     expect(await task.result({ wait: 0 })).to.equal(5)

@@ -45,6 +45,7 @@ export class MemoryQueues {
   readonly bus: MemoryBus
   readonly #queues = new Map<string, Queue>()
   readonly #onEnqueue: (one: Enqueued) => void
+  #isHeld = false
 
   /**
    * @param clock what delays go by; the machine's where it is absent
@@ -54,6 +55,21 @@ export class MemoryQueues {
     this.clock = clock
     this.#onEnqueue = onEnqueue
     this.bus = new MemoryBus(clock)
+  }
+
+  /** Whether nobody is handed anything. */
+  get isHeld(): boolean {
+    return this.#isHeld
+  }
+
+  /** Hands out nothing more until {@link release}. */
+  hold(): void {
+    this.#isHeld = true
+  }
+
+  release(): void {
+    this.#isHeld = false
+    for (const queue of this.#queues.values()) queue.wake()
   }
 
   /** One more broker of these queues. */
@@ -125,6 +141,7 @@ class Queue {
     this.#isWoken = true
     setImmediate(() => {
       this.#isWoken = false
+      if (this.#queues.isHeld) return
       for (const consumer of this.consumers) this.#handOut(consumer)
     })
   }
