@@ -1,4 +1,4 @@
-import { assign, emit, fromCallback, fromPromise, raise, sendTo, setup, spawnChild } from 'xstate'
+import { assign, cancel, emit, fromCallback, fromPromise, raise, sendTo, setup, spawnChild } from 'xstate'
 import type {
   CancellationsMade,
   MonitorOrder,
@@ -41,7 +41,14 @@ export type OutcomesReport =
   | { readonly type: 'outcomes.deserted' }
   | MonitorReport
 
-export type MonitorEvent = MonitorOrder | OutcomesReport | OrphanedReport | { readonly type: 'grace.over' }
+export type MonitorEvent =
+  | MonitorOrder
+  | OutcomesReport
+  | OrphanedReport
+  | { readonly type: 'grace.over' | 'cancellations.due' }
+
+/** Milliseconds between two looks at what is cancelled: an order that says so may get lost. */
+export const HEED = 10_000
 
 const monitorSetup = setup({
   types: {} as {
@@ -63,6 +70,9 @@ const monitorSetup = setup({
     passOrder: sendTo('outcomes', ({ event }) => event as OutcomesOrder),
     save: sendTo('outcomes', { type: 'outcomes.save' } satisfies OutcomesOrder),
     finish: sendTo('outcomes', { type: 'outcomes.finish' } satisfies OutcomesOrder),
+    heed: sendTo('outcomes', { type: 'cancellations.made' } satisfies OutcomesOrder),
+    heedLater: raise({ type: 'cancellations.due' }, { id: 'heed', delay: 'HEED' }),
+    heedNoMore: cancel('heed'),
     abandon: sendTo('outcomes', { type: 'outcomes.abandon' } satisfies OutcomesOrder),
     awaitDesertion: sendTo('outcomes', { type: 'outcomes.awaitDesertion' } satisfies OutcomesOrder),
     desert: sendTo('outcomes', { type: 'outcomes.desert' } satisfies OutcomesOrder),
@@ -79,6 +89,7 @@ const monitorSetup = setup({
   delays: {
     RECONNECT: ({ context }) => reconnectDelay(context.attempts),
     STEADY,
+    HEED,
     /** What workers get to finish what they have when nobody is left to guard them. Milliseconds. */
     GRACE: 25_000,
   },
@@ -114,9 +125,11 @@ const storeStates = {
   }),
   connected: monitorSetup.createStateConfig({
     description: 'Saving',
-    entry: 'save',
+    entry: ['save', 'heedLater'],
+    exit: 'heedNoMore',
     after: { STEADY: { actions: 'forgetAttempts' } },
     on: {
+      'cancellations.due': { actions: ['heed', 'heedLater'] },
       'store.lost': [
         { guard: 'isAborted', target: 'reconnecting', actions: [announceLoss, 'abandon'] },
         { target: 'reconnecting', actions: announceLoss },

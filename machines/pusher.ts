@@ -11,6 +11,8 @@ export interface PusherContext {
   /** How often the broker was lost or could not be reached since it last lasted. */
   readonly attempts: number
   readonly socket: string
+  /** True when no sentinel is left to say when to close. */
+  readonly orphaned: boolean
 }
 
 /** Orders to the dispatcher, which owns the sockets and every delivery that is not settled. */
@@ -22,7 +24,7 @@ export type DispatcherOrder =
   | { readonly type: 'dispatcher.drain' }
   /** Requeue what has not been pushed. */
   | { readonly type: 'dispatcher.abandon' }
-  /** Report `dispatcher.deserted` as soon as all is pushed and neither worker nor monitor is connected. */
+  /** Report `dispatcher.deserted` as soon as neither worker nor monitor is connected. */
   | { readonly type: 'dispatcher.awaitDesertion' }
   /** The broker is lost: every receipt is void. */
   | { readonly type: 'dispatcher.void' }
@@ -61,6 +63,9 @@ export function reconnectDelay(attempts: number): number {
 
 /** What the end of the joining brings. */
 const OPENED = [{ type: 'announce' as const, params: { event: 'pusher.ready' } }, 'reportOpened' as const]
+
+/** What it brings that all is pushed. */
+const DRAINED = [{ type: 'announce' as const, params: { event: 'pusher.drained' } }, 'reportDrained' as const]
 
 /** The log's words for a broker or a store that is away. */
 export const announceLossOf = (service: 'broker' | 'store') => ({
@@ -118,9 +123,11 @@ export const pusherMachine = setup({
     checkNoMore: cancel('check'),
     countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
     forgetAttempts: assign({ attempts: () => 0 }),
+    noteOrphaned: assign({ orphaned: () => true }),
   },
   guards: {
     wasAway: ({ context }) => context.attempts > 0,
+    isOrphaned: ({ context }) => context.orphaned,
   },
   delays: {
     RECONNECT: ({ context }) => reconnectDelay(context.attempts),
@@ -131,7 +138,7 @@ export const pusherMachine = setup({
   id: 'pusher',
   description: 'Takes deliveries from the broker and pushes them to workers',
   options: { maxIterations: 1000 },
-  context: () => ({ attempts: 0, socket: '' }),
+  context: () => ({ attempts: 0, socket: '', orphaned: false }),
   initial: 'starting',
   on: { 'worker.gone': { actions: 'passGone' }, 'runs.cancelled': { actions: 'passReport' } },
   states: {
@@ -143,7 +150,7 @@ export const pusherMachine = setup({
         'pusher.stop': 'stopping',
         'pusher.abort': { target: 'stopping', actions: 'abandon' },
         'pusher.close': 'stopped',
-        'process.orphaned': { target: 'stopping', actions: 'awaitDesertion' },
+        'process.orphaned': { target: 'stopping', actions: 'noteOrphaned' },
       },
       states: {
         listening: {
@@ -180,7 +187,7 @@ export const pusherMachine = setup({
         'broker.lost': { actions: LOST },
         'pusher.stop': 'stopping',
         'pusher.abort': { target: 'stopping', actions: 'abandon' },
-        'process.orphaned': { target: 'stopping', actions: 'awaitDesertion' },
+        'process.orphaned': { target: 'stopping', actions: 'noteOrphaned' },
       },
       states: {
         connecting: {
@@ -236,23 +243,29 @@ export const pusherMachine = setup({
       on: {
         'pusher.abort': { actions: 'abandon' },
         'broker.lost': { actions: 'voidReceipts' },
-        'process.orphaned': { actions: 'awaitDesertion' },
+        'process.orphaned': { actions: 'noteOrphaned' },
       },
       states: {
         draining: {
           description: 'Pushing what it holds',
           entry: 'drain',
           on: {
-            'dispatcher.drained': {
-              target: 'settling',
-              actions: [{ type: 'announce', params: { event: 'pusher.drained' } }, 'reportDrained'],
-            },
+            'dispatcher.drained': [
+              { guard: 'isOrphaned', target: 'outliving', actions: DRAINED },
+              { target: 'settling', actions: DRAINED },
+            ],
             'pusher.close': 'closing',
           },
         },
         settling: {
           description: 'The connection stays open: acknowledgements travel back on it',
-          on: { 'pusher.close': 'closing', 'dispatcher.deserted': 'closing' },
+          on: { 'pusher.close': 'closing', 'process.orphaned': 'outliving' },
+        },
+        outliving: {
+          description:
+            'The same, and nobody is left to say when to close: it leaves after workers and monitor',
+          entry: 'awaitDesertion',
+          on: { 'dispatcher.deserted': 'closing' },
         },
         closing: {
           description: 'Closing the connection; what is not settled goes back to the queue',

@@ -85,8 +85,8 @@ export class Dispatcher {
   #monitor: ((message: PusherToMonitor) => void) | null = null
   #monitorSaid = false
   #awaited: Set<string> | null = null
-  #draining = false
-  #awaitingDesertion = false
+  /** What the machine has asked to be told as soon as it has come about, and has not been told. */
+  readonly #requests = new Set<'dispatcher.drained' | 'dispatcher.deserted'>()
 
   constructor(options: DispatcherOptions) {
     this.#options = options
@@ -339,18 +339,14 @@ export class Dispatcher {
     const held = this.#heldOf(worker)
     // What it never started goes to the next one.
     this.#queueFirst(held.filter(({ place }) => place === 'left'))
-    this.#askAgain(held.filter(({ place, verdict }) => place === 'ended' && verdict === null))
+    this.#askAgain(held.filter(isUndecided))
+    for (const { key } of held.filter(isUnheard)) this.#held.delete(key)
   }
 
-  /** Their outcomes may have died with their worker; one without a receipt is asked about when it is handed out anew. */
-  #askAgain(ended: readonly Held[]): void {
-    for (const held of ended)
-      if (held.receipt === null) this.#held.delete(held.key)
-      else Object.assign(held, { place: 'asked', worker: null })
-    this.#ask(
-      ended.filter(({ receipt }) => receipt !== null),
-      [],
-    )
+  /** Their outcomes may have died with their worker. */
+  #askAgain(undecided: readonly Held[]): void {
+    for (const held of undecided) Object.assign(held, { place: 'asked', worker: null })
+    this.#ask(undecided, [])
   }
 
   /** These wait again, before what came later; one without a receipt is handed out anew by the broker. */
@@ -450,7 +446,7 @@ export class Dispatcher {
       this.#waiting.shift()
     }
     for (const [seat, batch] of batches) for (const jobs of inFrames(batch)) seat.send({ kind: 'jobs', jobs })
-    if (this.#draining) this.#look()
+    this.#look()
   }
 
   // ---- what nobody wants any more
@@ -507,7 +503,7 @@ export class Dispatcher {
   }
 
   drain(): void {
-    this.#draining = true
+    this.#requests.add('dispatcher.drained')
     this.#look()
   }
 
@@ -527,7 +523,7 @@ export class Dispatcher {
   }
 
   awaitDesertion(): void {
-    this.#awaitingDesertion = true
+    this.#requests.add('dispatcher.deserted')
     this.#look()
   }
 
@@ -537,21 +533,18 @@ export class Dispatcher {
       this.#awaited = null
       this.#options.report({ type: 'dispatcher.joined' })
     }
-    if (this.#draining) this.#lookDrained()
-    if (this.#awaitingDesertion && !this.#draining && this.#seats.size === 0 && !this.#monitor) {
-      this.#awaitingDesertion = false
-      this.#options.report({ type: 'dispatcher.deserted' })
-    }
+    if (this.#requests.has('dispatcher.drained') && this.#seats.size === 0 && this.#waiting.size > 0)
+      this.abandon()
+    for (const type of this.#requests)
+      if (this.#hasComeAbout(type)) {
+        this.#requests.delete(type)
+        this.#options.report({ type })
+      }
   }
 
-  #lookDrained(): void {
-    if (this.#seats.size === 0 && this.#waiting.size > 0) {
-      this.abandon()
-      return
-    }
-    if (this.#waiting.size > 0 || this.#heldAt('asked').length > 0 || this.#heldAt('left').length > 0) return
-    this.#draining = false
-    this.#options.report({ type: 'dispatcher.drained' })
+  #hasComeAbout(type: 'dispatcher.drained' | 'dispatcher.deserted'): boolean {
+    if (type === 'dispatcher.deserted') return this.#seats.size === 0 && !this.#monitor
+    return this.#waiting.size === 0 && this.#heldAt('asked').length === 0 && this.#heldAt('left').length === 0
   }
 }
 
@@ -561,6 +554,11 @@ export class Dispatcher {
  */
 function isUndecided({ place, opened, receipt, verdict }: Held): boolean {
   return place === 'ended' && opened !== null && receipt !== null && verdict === null
+}
+
+/** The same without a receipt: it is asked about when it is handed out anew. */
+function isUnheard({ place, receipt, verdict }: Held): boolean {
+  return place === 'ended' && receipt === null && verdict === null
 }
 
 const idOf = ({ opened }: Held): string => opened?.header.id ?? ''

@@ -12,9 +12,6 @@ import { Outcomes } from './outcomes.ts'
 import type { RoleContext } from './role.ts'
 import { Sequels } from './sequel.ts'
 
-/** Milliseconds between two looks at what is cancelled: an order that says so may get lost. */
-const HEED = 10_000
-
 /** What a monitor reaches; replaced where a cluster is in one process. */
 export interface MonitorParts {
   readonly peers: Peers
@@ -92,11 +89,7 @@ export function monitor(
           receiveFrom(outcomes, socket, { stir, pids }),
         )
         void server.then(() => sendBack({ type: 'outcomes.listening', socket: path }))
-        const looking = setInterval(() => outcomes.heed(), HEED)
-        return () => {
-          clearInterval(looking)
-          void server.then((open) => open.destroy())
-        }
+        return () => void server.then((open) => open.destroy())
       }),
     },
   })

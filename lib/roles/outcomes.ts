@@ -90,8 +90,8 @@ export class Outcomes {
   #heeding: boolean | 'again' = false
   /** What the machine said last of the store, or what was found of it since. */
   #store: 'there' | 'awaited' | 'givenUp' = 'awaited'
-  #finishing = false
-  #awaitingDesertion = false
+  /** What the machine has asked to be told as soon as it has come about, and has not been told. */
+  readonly #requests = new Set<'outcomes.finished' | 'outcomes.deserted'>()
 
   constructor(options: OutcomesOptions) {
     this.#options = options
@@ -149,7 +149,7 @@ export class Outcomes {
     this.#pusher = null
     this.#asked = []
     for (const worker of [...this.#buried.keys()]) this.#mourn(worker)
-    if (this.#finishing) this.#look()
+    this.#look()
   }
 
   hearPusher(message: PusherToMonitor): void {
@@ -500,7 +500,7 @@ export class Outcomes {
   // ---- the machine's orders
 
   finish(): void {
-    this.#finishing = true
+    this.#requests.add('outcomes.finished')
     this.#look()
   }
 
@@ -529,19 +529,26 @@ export class Outcomes {
   }
 
   awaitDesertion(): void {
-    this.#awaitingDesertion = true
+    this.#requests.add('outcomes.deserted')
     this.#look()
   }
 
   #look(): void {
-    if (this.#awaitingDesertion && this.#workers.size === 0) {
-      this.#awaitingDesertion = false
-      this.#options.report({ type: 'outcomes.deserted' })
-    }
-    const waits = this.#pusher ? this.#cases.size > 0 : [...this.#cases.values()].some((one) => !one.saved)
-    if (!this.#finishing || waits || this.#workers.size > 0 || this.#buried.size > 0) return
-    this.#finishing = false
-    this.#options.report({ type: 'outcomes.finished' })
+    for (const type of this.#requests)
+      if (this.#hasComeAbout(type)) {
+        this.#requests.delete(type)
+        this.#options.report({ type })
+      }
+  }
+
+  #hasComeAbout(type: 'outcomes.finished' | 'outcomes.deserted'): boolean {
+    if (this.#workers.size > 0) return false
+    return type === 'outcomes.deserted' || (this.#buried.size === 0 && !this.#isAnyLeft())
+  }
+
+  /** Without a pusher nobody can say that a case is settled. */
+  #isAnyLeft(): boolean {
+    return this.#pusher ? this.#cases.size > 0 : [...this.#cases.values()].some((one) => !one.saved)
   }
 }
 

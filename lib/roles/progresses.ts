@@ -4,7 +4,10 @@ import type { RunKey } from './frames.ts'
 /** Milliseconds between two times that it is told. */
 const CYCLE = 100
 
-/** How far the runs of a worker say they are: the last of each, told ten times a second at the most. */
+/**
+ * How far the runs of a worker say they are: the last of each, told ten times a second at the most. By real time also where
+ * a test moves the clock: it spares a channel, and decides nothing.
+ */
 export class Progresses {
   readonly #runs = new Map<RunKey, RunProgress>()
   readonly #tell: (runs: readonly RunProgress[]) => void

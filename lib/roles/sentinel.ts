@@ -102,11 +102,13 @@ function pinning({ name, record }: RoleContext): NonNullable<ProcessOptions['onP
 async function pingServices({ settings }: RoleContext): Promise<void> {
   const broker = await createBroker(brokerOptionsOf(settings))
   const store = await createStore(storeOptionsOf(settings))
-  for (const service of [broker, store]) {
-    await service.connect()
-    await service.ping()
-    await service.close()
-  }
+  for (const service of [broker, store])
+    try {
+      await service.connect()
+      await service.ping()
+    } finally {
+      await service.close()
+    }
 }
 
 /** What a dead worker was running. */

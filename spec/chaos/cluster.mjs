@@ -9,6 +9,14 @@ const orders = {
   reload: () => cluster.reload(),
   slaySentinel: () => process.kill(cluster.stat.sentinel, 'SIGKILL'),
   slayPusher: () => process.kill(cluster.stat.pusher, 'SIGKILL'),
+  slayWorkers: () => {
+    for (const pid of cluster.stat.workers) process.kill(pid, 'SIGKILL')
+  },
+  /** The sentinel, and the cluster that would start another one. */
+  slayAbove: () => {
+    process.kill(cluster.stat.sentinel, 'SIGKILL')
+    process.kill(process.pid, 'SIGKILL')
+  },
   stop: () => cluster.stop(),
   abort: () => cluster.abort(),
   kill: () => cluster.kill(),

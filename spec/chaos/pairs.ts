@@ -47,7 +47,7 @@ export const ORDERS = {
   /** Tasks that take seconds. */
   long: 150,
   ...{ pause: 150, scale: 150, reload: 150, stop: 150, abort: 150, kill: 150 },
-  ...{ slaySentinel: 0, slayPusher: 1_000 },
+  ...{ slaySentinel: 0, slayPusher: 1_000, slayWorkers: 150, slayAbove: 150 },
 } as const
 
 /** What leads to a state, beside the start and the load. */
@@ -65,12 +65,13 @@ const WAYS: readonly (readonly [RegExp, Way])[] = [
   [/urgency\.aborting/, { orders: ['long', 'stop', 'abort'] }],
   [/urgency\.killing/, { orders: ['long', 'stop', 'kill'] }],
   [/exterminating/, { orders: ['long', 'stop', 'kill', 'kill'] }],
-  [/outliving/, { orders: ['slaySentinel', 'stop'] }],
+  [/pusher\.stopping\.outliving/, { orders: ['long', 'slayAbove'] }],
+  [/cluster\.stopping\.outliving/, { orders: ['slaySentinel', 'stop'] }],
   [/reviving/, { orders: ['slaySentinel'] }],
-  // What is left to save when it is told to stop is what workers were killed in.
+  // What is left to save when it is told to stop is what workers have told it that were killed then.
   [
     /monitor\.stopping\.(re)?connecting/,
-    { orders: ['long', 'stop', 'abort'], outage: 'monitor.running.connected' },
+    { orders: ['long', 'stop', 'slayWorkers'], outage: 'monitor.running.connected' },
   ],
   // It lasts as long as somebody has not yet said what he holds: not each time.
   [/joiningPaused/, { orders: ['pause', 'slayPusher', 'slayPusher', 'slayPusher'] }],

@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import { createActor, fromCallback, fromPromise, SimulatedClock } from 'xstate'
 import {
+  HEED,
   type MonitorEvent,
   monitorMachine,
   type OutcomesOrder,
@@ -185,6 +186,20 @@ describe('the monitor machine', () => {
     late.send({ type: 'monitor.abort' })
     late.say({ type: 'store.lost', reason: 'x' })
     expect(late.ordered()).to.deep.equal(['outcomes.save', 'outcomes.abandon', 'outcomes.abandon'])
+  })
+
+  it('looks now and then at what is cancelled, while the store is there', async () => {
+    const { running, clock, say, ordered } = made()
+    const looks = () => ordered().filter((type) => type === 'cancellations.made').length
+    await running()
+    clock.increment(HEED - 1)
+    expect(looks()).to.equal(0)
+    clock.increment(1)
+    clock.increment(HEED)
+    expect(looks()).to.equal(2)
+    say({ type: 'store.lost', reason: 'x' })
+    clock.increment(HEED)
+    expect(looks()).to.equal(2)
   })
 
   it('outlives the workers when it is orphaned, then stops by itself', async () => {

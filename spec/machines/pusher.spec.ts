@@ -118,7 +118,9 @@ describe('the pusher machine', () => {
       expect(aborted.ordered()).to.deep.equal(['dispatcher.abandon', 'dispatcher.drain'])
       const orphaned = made()
       orphaned.send({ type: 'process.orphaned' })
-      expect(orphaned.ordered()).to.deep.equal(['dispatcher.awaitDesertion', 'dispatcher.drain'])
+      expect(orphaned.ordered()).to.deep.equal(['dispatcher.drain'])
+      orphaned.say({ type: 'dispatcher.drained' })
+      expect(orphaned.ordered()).to.deep.equal(['dispatcher.drain', 'dispatcher.awaitDesertion'])
     })
   })
 
@@ -287,12 +289,21 @@ describe('the pusher machine', () => {
   })
 
   it('stops by itself when it is orphaned: it leaves when workers and monitor have left', async () => {
-    for (const before of [[], [{ type: 'pusher.stop' as const }]]) {
+    const [orphaned, stop] = [{ type: 'process.orphaned' }, { type: 'pusher.stop' }] as const
+    for (const [before, after] of [
+      [[orphaned], []],
+      [[stop, orphaned], []],
+      [[stop], [orphaned]],
+    ] as const) {
       const { connect, send, say, value, ordered } = made()
       await connect()
-      send(...before, { type: 'process.orphaned' })
-      expect(ordered()).to.include('dispatcher.awaitDesertion')
+      send(...before)
+      // Not before all is pushed: it hears of each thing that it waits for once.
+      expect(ordered()).not.to.include('dispatcher.awaitDesertion')
       say({ type: 'dispatcher.drained' })
+      send(...after)
+      expect(value()).to.deep.equal({ stopping: 'outliving' })
+      expect(ordered().at(-1)).to.equal('dispatcher.awaitDesertion')
       say({ type: 'dispatcher.deserted' })
       await settle()
       expect(value()).to.equal('stopped')

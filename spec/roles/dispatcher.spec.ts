@@ -333,6 +333,17 @@ describe('the dispatcher', () => {
     expect(reports).to.deep.equal(['dispatcher.drained'])
   })
 
+  it('is deserted when neither worker nor monitor is connected', () => {
+    const { dispatcher, reports, monitor, worker } = desk()
+    monitor()
+    worker('w1')
+    dispatcher.awaitDesertion()
+    dispatcher.unseat('w1')
+    expect(reports).to.deep.equal([])
+    dispatcher.unattend()
+    expect(reports).to.deep.equal(['dispatcher.deserted'])
+  })
+
   it('requeues what it holds where no worker is left to take it', () => {
     const { dispatcher, reports, settled, monitor } = desk()
     monitor()
