@@ -308,7 +308,13 @@ export type InspectionNote = {
       /** The machine as it can be drawn; of another actor only an id. */
       readonly definition: object
     }
-  | { readonly type: 'event.sent'; readonly from: string | null; readonly event: EventSeen }
+  | {
+      readonly type: 'event.sent'
+      readonly from: string | null
+      readonly event: EventSeen
+      /** How often it was sent since it was told last; absent: once. */
+      readonly times?: number
+    }
   | {
       readonly type: 'actor.changed'
       readonly event: EventSeen

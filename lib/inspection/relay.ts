@@ -76,7 +76,10 @@ class StandIns {
         if (note.snapshot.status !== 'active') this.#standIns.delete(note.id)
         return { type: '@xstate.snapshot', event: note.event, snapshot: actor.getSnapshot() }
       case 'event.sent':
-        return { type: '@xstate.event', event: note.event, sourceRef: this.#refOf(note.from) }
+        return {
+          ...{ type: '@xstate.event', event: note.event, sourceRef: this.#refOf(note.from) },
+          ...(note.times !== undefined && { times: note.times }),
+        }
       case 'notes.dropped':
         return { type: '@xstate.event', event: droppedEvent(note.count), sourceRef: undefined }
       default:

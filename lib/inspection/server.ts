@@ -55,7 +55,7 @@ export async function serveInspection(hub: Hub, options: ServerOptions = {}): Pr
   server.on('upgrade', (request, socket, head) => {
     const refusal = door.refusal(request) ?? (sockets.clients.size >= MOST_VIEWERS ? 503 : undefined)
     if (refusal) refuse(socket, refusal)
-    else sockets.handleUpgrade(request, socket, head, (viewer) => show(hub, viewer))
+    else sockets.handleUpgrade(request, socket, head, (viewer) => show(hub, viewer, socket))
   })
   server.on('clientError', (_, socket) => socket.destroy())
   await listen(server, options)
@@ -176,9 +176,12 @@ function beat(viewer: WebSocket): void {
 }
 
 /** Shows everything to one viewer, as fast as it takes it. */
-function show(hub: Hub, viewer: WebSocket): void {
+function show(hub: Hub, viewer: WebSocket, socket: Duplex): void {
   const notes = new Notes()
   const flush = () => {
+    // What is told together leaves by one call of the system.
+    socket.cork()
+    process.nextTick(() => socket.uncork())
     while (!notes.isEmpty && viewer.bufferedAmount < MOST_WAITING)
       for (const note of notes.take(100, hub.root)) viewer.send(frameOf(note, hub.root), onSent)
   }

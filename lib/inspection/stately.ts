@@ -21,6 +21,8 @@ export function toStately(note: InspectionNote, rootId: string): object | undefi
       return {
         ...{ type: '@xstate.event', ...common, event: note.event },
         ...(note.from !== null && { sourceId: note.from }),
+        // Not in the format of `@statelyai/inspect`, whose receivers pass over it.
+        ...(note.times !== undefined && { times: note.times }),
       }
     case 'notes.dropped':
       return { type: '@xstate.event', ...common, event: droppedEvent(note.count) }

@@ -13,6 +13,9 @@ import { type AnySnapshot, showEvent, showSnapshot } from './portrait.ts'
 /** Milliseconds between two times that changes are told which a later one could take the place of. */
 const CYCLE = 100
 
+/** Milliseconds that what has waited in a forked process waits here for what comes from others at about the same time. */
+const GATHERING = 20
+
 /** Notes that are told in one message: a registration may have 5 kB, and the log uses the same channel. */
 const MOST_AT_ONCE = 25
 
@@ -103,7 +106,8 @@ class Look {
   readonly #seen = new Map<string, AnySnapshot | undefined>()
   readonly #subscription: { unsubscribe(): void }
   #timer: NodeJS.Timeout | undefined
-  #isUrgent = false
+  /** When what waits is told. */
+  #due = Number.POSITIVE_INFINITY
   #isTelling = false
   #toldAt = 0
 
@@ -129,8 +133,7 @@ class Look {
 
   pass(notes: readonly InspectionNote[]): void {
     for (const note of notes) this.#notes.add(note)
-    // They have waited where they come from.
-    this.flush()
+    this.#tellWithin(notes.some(isUrgent) ? 0 : GATHERING)
   }
 
   noteFailure(): void {
@@ -221,22 +224,22 @@ class Look {
 
   #add(note: InspectionNote): void {
     this.#notes.add(note)
-    this.#schedule(note.type === 'actor.changed' && note.lasting)
+    // At once, with what else comes in this turn, where it is urgent or all has been quiet; else with the cycle.
+    this.#tellWithin(isUrgent(note) ? 0 : Math.max(0, this.#toldAt + CYCLE - performance.now()))
   }
 
-  /** At once, with what else comes in this turn, where it is urgent or all has been quiet; else with the cycle. */
-  #schedule(isUrgent: boolean): void {
-    if (this.#timer && (this.#isUrgent || !isUrgent)) return
+  #tellWithin(wait: number): void {
+    const due = performance.now() + wait
+    if (this.#due <= due) return
     this.#cancel()
-    this.#isUrgent = isUrgent
-    const wait = isUrgent ? 0 : Math.max(0, this.#toldAt + CYCLE - performance.now())
+    this.#due = due
     this.#timer = setTimeout(() => this.flush(), wait).unref()
   }
 
   #cancel(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
-    this.#isUrgent = false
+    this.#due = Number.POSITIVE_INFINITY
   }
 
   /** What came over the channel was sent by the actor that stands for this process. */
@@ -247,6 +250,11 @@ class Look {
   #idOf(sessionId: string): string {
     return `${this.#options.name}/${sessionId}`
   }
+}
+
+/** Whether it must not wait for the cycle. */
+function isUrgent(note: InspectionNote): boolean {
+  return note.type === 'actor.lost' || (note.type === 'actor.changed' && note.lasting)
 }
 
 /** While an actor is made it has no snapshot yet. */

@@ -1,11 +1,15 @@
 import type { InspectionNote } from '../../machines/protocol.ts'
 
+type EventNote = Extract<InspectionNote, { type: 'event.sent' }>
+
 /** The most notes of either kind that wait: events, and what nothing may take the place of. */
 const MOST = { events: 200, lasting: 1_000 } as const
 
 /**
  * Notes that wait to be told. A change takes the place of an earlier one of the same actor, unless that one is lasting;
- * whoever reads them knows in the end where every actor is, however late. Events that are too many are dropped and counted.
+ * whoever reads them knows in the end where every actor is, however late. An event that is sent again before it was told is
+ * told once, with how often, the last time: a busy worker is told of every batch of tasks, and that is hundreds a second.
+ * Different events that are too many are dropped and counted.
  */
 export class Notes {
   readonly #waiting = new Map<string, InspectionNote>()
@@ -42,13 +46,18 @@ export class Notes {
     else if (key !== id) this.#lasting -= 1
   }
 
-  #addEvent(note: InspectionNote): void {
-    if (this.#events >= MOST.events) {
-      this.#dropped += 1
-      return
+  #addEvent(note: EventNote): void {
+    // None moves behind a lasting note that it may have led to.
+    const key = `#${this.#serial} ${note.id} ${note.from} ${JSON.stringify(note.event)}`
+    const same = this.#waiting.get(key) as EventNote | undefined
+    if (same) {
+      this.#waiting.delete(key)
+      this.#waiting.set(key, { ...note, times: timesOf(same) + timesOf(note) })
+    } else if (this.#events >= MOST.events) this.#dropped += timesOf(note)
+    else {
+      this.#events += 1
+      this.#waiting.set(key, note)
     }
-    this.#events += 1
-    this.#append(note)
   }
 
   #addChange(note: Extract<InspectionNote, { type: 'actor.changed' }>): void {
@@ -64,11 +73,9 @@ export class Notes {
 
   #appendLasting(note: InspectionNote): void {
     this.#lasting += 1
-    this.#append(note)
-  }
-
-  #append(note: InspectionNote): void {
     this.#serial += 1
     this.#waiting.set(`#${this.#serial}`, note)
   }
 }
+
+const timesOf = ({ times = 1 }: EventNote): number => times

@@ -187,9 +187,24 @@ describe('the inspection of an actor system', () => {
     const { lines, reaches } = observe(actor)
     await reaches(() => lines().includes('lamp active off'))
     const told = lines().length
-    for (let n = 0; n < 20_000; n += 1) actor.send({ type: 'unknown', n })
+    for (let n = 0; n < 20_000; n += 1) actor.send({ type: `unknown ${n}` })
     await reaches(() => lines().some((line) => line.includes('inspection.dropped')))
     expect(lines().length - told).to.be.below(300)
+  })
+
+  it('tells an event that comes again and again once in a while, and how often it came', async () => {
+    const actor = makeRoom().start()
+    const { events, lines, reaches } = observe(actor)
+    await reaches(() => lines().includes('lamp active off'))
+    const told = lines().length
+    for (let n = 0; n < 20_000; n += 1) actor.send({ type: 'unknown' })
+    const counted = () =>
+      events
+        .slice(told)
+        .map((event) => (event as { times?: number }).times ?? 1)
+        .reduce((sum, times) => sum + times, 0)
+    await reaches(() => counted() === 20_000)
+    expect(lines().slice(told)).to.have.length.below(10)
   })
 
   it('is off when nobody looks any more', async () => {

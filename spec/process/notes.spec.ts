@@ -46,6 +46,35 @@ describe('notes of an inspection', () => {
     expect(valuesOf(notes.take(10, 'root'))).to.deep.equal(['event.sent'])
   })
 
+  it('tell an event that comes again once, with how often, before the change that followed the last', () => {
+    for (let n = 0; n < 1_000; n += 1)
+      for (const note of [sent('busy'), changed('a', 'working'), sent('idle'), changed('a', 'idle')])
+        notes.add(note)
+    const taken = notes.take(10, 'root')
+    expect(valuesOf(taken)).to.deep.equal(['event.sent', 'event.sent', 'a idle'])
+    expect(taken.slice(0, 2)).to.deep.equal([
+      { ...sent('busy'), times: 1_000 },
+      { ...sent('idle'), times: 1_000 },
+    ])
+    notes.add(sent('busy'))
+    expect(notes.take(10, 'root')).to.deep.equal([sent('busy')])
+  })
+
+  it('keep an event before the lasting change that it led to, though the same comes again', () => {
+    for (const note of [sent('go'), changed('a', 'gone', true), sent('go'), sent('go')]) notes.add(note)
+    const taken = notes.take(10, 'root')
+    expect(valuesOf(taken)).to.deep.equal(['event.sent', 'a gone', 'event.sent'])
+    expect(taken.at(-1)).to.deep.equal({ ...sent('go'), times: 2 })
+  })
+
+  it('keep events apart that differ in what they carry, and add up what was counted elsewhere', () => {
+    const carrying = (n: number): InspectionNote =>
+      ({ ...sent('go'), event: { type: 'go', n } }) as InspectionNote
+    const told = (times: number): InspectionNote => ({ ...sent('busy'), times }) as InspectionNote
+    for (const note of [carrying(1), carrying(2), told(3), told(4)]) notes.add(note)
+    expect(notes.take(10, 'root')).to.deep.equal([carrying(1), carrying(2), told(7)])
+  })
+
   it('hold a bounded number, also of actors that come and go without end', () => {
     for (let n = 0; n < 10_000; n += 1) {
       notes.add({ type: 'actor.registered', id: `${n}`, at: 0, parent: null, name: '', definition: {} })

@@ -173,7 +173,7 @@ export class Actors {
     this.happenings.length = 0
   }
 
-  #note(actor: Actor, { sourceId: from, event }: Frame, at: number): void {
+  #note(actor: Actor, { sourceId: from, event, times = 1 }: Frame, at: number): void {
     if (!event) return
     const { type, ...payload } = event
     const isDropped = type === 'inspection.dropped'
@@ -182,7 +182,7 @@ export class Actors {
     this.#add(actor, {
       ...{ at, kind: isDropped ? 'dropped' : 'event', from, event: type, leaves: [] },
       payload: Object.keys(payload).length > 0 ? payload : undefined,
-      count: isDropped ? Number(payload.count) : (former?.count ?? 0) + 1,
+      count: isDropped ? Number(payload.count) : (former?.count ?? 0) + times,
     })
   }
 

@@ -10,6 +10,8 @@ export interface Frame {
   readonly sourceId?: string
   readonly name?: string
   readonly definition?: string
+  /** How often the event was sent since it was told last; absent: once. */
+  readonly times?: number
   readonly event?: { readonly type: string; readonly [field: string]: unknown }
   readonly snapshot?: SeenSnapshot
 }
