@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -11,8 +10,8 @@ import { Signer } from '../../lib/signing.ts'
 import { composeStat, sealStat } from '../../lib/stat.ts'
 import { createStore } from '../../lib/stores/index.ts'
 import { outcomeOf } from '../contracts/material.ts'
+import { qcluster as run } from './terminal.ts'
 
-const bin = join(import.meta.dirname, '..', '..', 'dist', 'lib', 'cli', 'bin.js')
 const signer = new Signer(['key'])
 
 describe('the command line, of clusters', function () {
@@ -32,14 +31,7 @@ describe('the command line, of clusters', function () {
     await rm(folder, { recursive: true })
   })
 
-  function qcluster(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-    const { promise, resolve } = Promise.withResolvers<Awaited<ReturnType<typeof qcluster>>>()
-    const env = { ...process.env, QCLUSTER_SECRET_KEY: 'key' }
-    execFile(process.execPath, [bin, ...args], { cwd: folder, env }, (error, stdout, stderr) =>
-      resolve({ code: (error?.code as number | undefined) ?? 0, stdout, stderr }),
-    )
-    return promise
-  }
+  const qcluster = (...args: string[]) => run(folder, args, { ...process.env, QCLUSTER_SECRET_KEY: 'key' })
 
   /** A cluster that is listed, and notes the orders that it hears. */
   async function cluster(answer: 'done' | 'refuses' | 'silent' = 'done') {

@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,14 +6,7 @@ import { createStore } from '../../lib/stores/index.ts'
 import type { Outcome, Store } from '../../lib/stores/store.ts'
 import { encode } from '../../lib/tasks/codec.ts'
 import { outcomeOf } from '../contracts/material.ts'
-
-const bin = join(import.meta.dirname, '..', '..', 'dist', 'lib', 'cli', 'bin.js')
-
-interface Ran {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
-}
+import { qcluster as run } from './terminal.ts'
 
 describe('the command line, of results', function () {
   this.timeout(60_000)
@@ -31,13 +23,7 @@ describe('the command line, of results', function () {
     await rm(folder, { recursive: true })
   })
 
-  function qcluster(...args: string[]): Promise<Ran> {
-    const { promise, resolve } = Promise.withResolvers<Ran>()
-    execFile(process.execPath, [bin, ...args], { cwd: folder }, (error, stdout, stderr) =>
-      resolve({ code: (error?.code as number | undefined) ?? 0, stdout, stderr }),
-    )
-    return promise
-  }
+  const qcluster = (...args: string[]) => run(folder, args)
 
   const id = 'a'.repeat(32)
   const success = (given: Partial<Outcome> = {}) => outcomeOf(id, { name: 'sum', ...given })
