@@ -78,14 +78,35 @@ function showError(error: unknown, payloads: boolean): unknown {
   return payloads ? { ...shown, message: shortened(String(message ?? error)) } : shown
 }
 
-/** How far the runs of a worker are is told to everybody, without the words that they say. */
+/** Of our own machines everybody is told how far the runs of a worker are, without their words, and which processes are blocked. */
 function contextShownOf({ context }: AnySnapshot): Pick<SeenSnapshot, 'context'> {
-  const { progress } = (context ?? {}) as { progress?: unknown }
-  if (!Array.isArray(progress) || progress.length === 0) return {}
-  const shown = progress.flatMap((run) =>
-    isRunProgress(run) ? { taskId: run.taskId, progress: run.progress } : [],
-  )
-  return { context: { progress: shown } }
+  const { progress, report } = (context ?? {}) as { progress?: unknown; report?: { processes?: unknown } }
+  const runs = listOf(progress)
+    .filter(isRunProgress)
+    .map((run) => ({ taskId: run.taskId, progress: run.progress }))
+  const processes = listOf(report?.processes).flatMap(blockedOf)
+  if (runs.length + processes.length === 0) return {}
+  return {
+    context: {
+      ...(runs.length > 0 && { progress: runs }),
+      ...(processes.length > 0 && { report: { processes } }),
+    },
+  }
+}
+
+const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
+
+/** A process in a cluster's report that is blocked itself, or by its broker. */
+function blockedOf(process: unknown): object[] {
+  const { name, blocked, gauges } = (process ?? {}) as {
+    readonly name?: unknown
+    readonly blocked?: unknown
+    readonly gauges?: { readonly blocked?: unknown }
+  }
+  if (typeof name !== 'string' || !OUR_NAMES.test(name)) return []
+  const isByBroker = Number(gauges?.blocked) > 0
+  if (blocked !== true && !isByBroker) return []
+  return [{ name, blocked: blocked === true, ...(isByBroker && { gauges: { blocked: 1 } }) }]
 }
 
 function isRunProgress(run: unknown): run is { taskId: string; progress: number } {

@@ -29,6 +29,32 @@ describe('what is shown of a snapshot', () => {
       ).not.to.match(/hunter2|0\.5|1/)
   })
 
+  it('is which processes of a cluster are blocked, and what by, but nothing else of its report', () => {
+    const name = 'Process-0123456789abcdef0123456789abcdef'
+    const tasks = [{ name: 'hunter2' }]
+    const shownOf = (...processes: object[]) =>
+      showSnapshot({ status: 'active', context: { report: { processes, counters: { hunter2: 1 } } } }, false)
+    expect(
+      shownOf(
+        { name, blocked: true, tasks, gauges: {} },
+        { name, blocked: false, tasks, gauges: { blocked: 1, waiting: 7 } },
+        { name, blocked: false, tasks, gauges: { blocked: 0 } },
+        { name: 'hunter2', blocked: true },
+      ),
+    ).to.deep.equal({
+      status: 'active',
+      context: {
+        report: {
+          processes: [
+            { name, blocked: true },
+            { name, blocked: false, gauges: { blocked: 1 } },
+          ],
+        },
+      },
+    })
+    expect(shownOf({ name, blocked: false })).to.deep.equal({ status: 'active' })
+  })
+
   it('is everything where payloads may be seen', () => {
     expect(showSnapshot(snapshot, true)).to.deep.include({
       ...{ context: { key: 'hunter2' }, input: 'hunter2', output: 'hunter2' },

@@ -33,6 +33,9 @@ export interface RunProgress {
   readonly message?: string
 }
 
+/** What keeps a process from its work: its own event loop, which is kept busy or stopped; or a broker that takes nothing. */
+export type Block = 'itself' | 'broker'
+
 /** When a machine came to a phase. */
 export interface Mark {
   readonly at: number
@@ -59,6 +62,8 @@ export interface Actor {
   context: unknown
   /** Runs that say how far they are. */
   progress: readonly RunProgress[]
+  /** Of a process: what blocks it. */
+  block: Block | undefined
   /** When it came to where it is, by the server's clock; `sinceAtLeast` where nobody was looking then. */
   since: number
   sinceAtLeast: boolean
@@ -75,6 +80,8 @@ export class Actors {
   #below: Map<string | undefined, Actor[]> | undefined
   readonly happenings: Happening[] = []
   #serial = 0
+  /** The processes that are blocked, by their names. */
+  #blocks: ReadonlyMap<string, Block> = new Map()
   #confirmed: Set<string> | undefined
   /** Milliseconds by which this page's clock is ahead of the server's, the way of the frames included. */
   #ahead = Number.POSITIVE_INFINITY
@@ -154,6 +161,7 @@ export class Actors {
         error: undefined,
         context: undefined,
         progress: [],
+        block: this.#blocks.get(processOf({ id })),
         since: at,
         sinceAtLeast: false,
         endedAt: undefined,
@@ -191,6 +199,7 @@ export class Actors {
     const before = actor.leaves
     const { status } = actor
     take(actor, snapshot)
+    if (actor === this.root) this.#takeBlocks(blocksIn(snapshot.context), at)
     const isSame = before.join() === actor.leaves.join() && status === actor.status
     if (isSame) {
       actor.version += 1
@@ -200,7 +209,7 @@ export class Actors {
     actor.since = at
     actor.sinceAtLeast = isFirst && !wasHeard
     if (snapshot.status !== 'active') this.#end(actor, at)
-    keep(actor.marks, { at, phase: actor.phase }, MOST.marks)
+    mark(actor, at)
     actor.scenes.add(sceneOf(actor, event?.type ?? '', at))
     if (isFirst && !wasHeard) actor.version += 1
     else
@@ -218,12 +227,34 @@ export class Actors {
     keep(this.happenings, happening, MOST.all)
   }
 
+  /** What the cluster says of its processes. */
+  #takeBlocks(blocks: ReadonlyMap<string, Block>, at: number): void {
+    this.#blocks = blocks
+    for (const actor of this.#actors.values()) {
+      const block = actor.endedAt === undefined ? blocks.get(processOf(actor)) : undefined
+      if (actor.pid === undefined || actor.block === block) continue
+      actor.block = block
+      actor.version += 1
+      mark(actor, at)
+    }
+  }
+
   #end(actor: Actor, at: number): void {
     actor.endedAt = at
+    actor.block = undefined
     const ended = this.all.filter(({ endedAt, parent }) => endedAt !== undefined && parent !== undefined)
     const [oldest] = ended.toSorted((one, other) => (one.endedAt ?? 0) - (other.endedAt ?? 0))
     if (oldest && ended.length > MOST.ended) this.#forget(oldest.id)
   }
+}
+
+/** How somebody who passes by should take what a machine does. */
+export function aspectOf({ block, scenes, phase }: Actor): Phase {
+  return block ? 'troubled' : (scenes.shown?.phase ?? phase)
+}
+
+function mark(actor: Actor, at: number): void {
+  keep(actor.marks, { at, phase: actor.block ? 'troubled' : actor.phase }, MOST.marks)
 }
 
 function take(actor: Actor, { status, value, tags = [], error, context }: SeenSnapshot): void {
@@ -245,6 +276,27 @@ function progressIn(context: unknown): RunProgress[] {
   if (!Array.isArray(progress)) return []
   return progress.filter((run) => typeof run?.taskId === 'string' && typeof run.progress === 'number')
 }
+
+/** Which processes are blocked. A machine of somebody else's may call something else so. */
+function blocksIn(context: unknown): ReadonlyMap<string, Block> {
+  const { report } = (context ?? {}) as { report?: { processes?: unknown } }
+  const processes: readonly SeenProcess[] = Array.isArray(report?.processes) ? report.processes : []
+  return new Map(
+    processes.flatMap((one) => {
+      const block: Block | undefined = one?.blocked ? 'itself' : one?.gauges?.blocked ? 'broker' : undefined
+      return block ? [[String(one.name), block] as const] : []
+    }),
+  )
+}
+
+interface SeenProcess {
+  readonly name?: unknown
+  readonly blocked?: unknown
+  readonly gauges?: { readonly blocked?: unknown }
+}
+
+/** The name of the process that an actor lives in, with which its id begins. */
+const processOf = ({ id }: Pick<Actor, 'id'>): string => id.split('/')[0] as string
 
 function sceneOf({ value, phase, status, leaves, tags }: Actor, event: string, at: number): Scene {
   return { active: new Set(pathsOf(value)), value, tags, leaves, phase, status, event, at }

@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import type { Actor, Actors } from './actors.ts'
+import { type Actor, type Actors, aspectOf } from './actors.ts'
 import { placesOf } from './chart.ts'
 import { MachinePage } from './machine.tsx'
 import { Overview } from './overview.tsx'
@@ -111,11 +111,11 @@ function Brand({ root, now }: { root: Actor | undefined; now: number }) {
 /** Where a machine is, in words and in the colour of its phase. */
 export function State({ actor }: { actor: Actor }) {
   const words = placesOf(actor.scenes.shown?.leaves ?? actor.leaves)
-  const phase = actor.scenes.shown?.phase ?? actor.phase
   return (
-    <span class={`state ${phase}`}>
+    <span class={`state ${aspectOf(actor)}`}>
       <i class="dot" aria-hidden="true" />
       {words || (actor.scenes.shown?.status ?? actor.status)}
+      {actor.block && ', blocked'}
     </span>
   )
 }
@@ -158,7 +158,7 @@ function Nothing({ contact }: { contact: Contact }) {
 
 function Legend({ actors, now }: { actors: Actors; now: number }) {
   const rows = rowsOf(actors, now)
-  const phases = rows.map(({ actor, process }) => (process ?? actor).phase)
+  const phases = rows.map(({ actor, process }) => aspectOf(process ?? actor))
   return (
     <footer class="legend">
       <ul aria-label="Phases">

@@ -1,5 +1,5 @@
 import { useEffect, useRef } from 'preact/hooks'
-import type { Actor } from './actors.ts'
+import type { Actor, Block } from './actors.ts'
 import { type Sight, State } from './app.tsx'
 import type { Chart } from './chart.ts'
 import { Diagram } from './diagram.tsx'
@@ -82,6 +82,7 @@ export function Portrait({ actor, now }: { actor: Actor; now: number }) {
           <code class="event">{actor.scenes.shown.event}</code>
         )}
       </header>
+      {actor.block && <p class="note troubled">{BLOCKS[actor.block]}</p>}
       {actor.chart ? (
         <Drawing actor={actor} chart={actor.chart} />
       ) : (
@@ -89,6 +90,11 @@ export function Portrait({ actor, now }: { actor: Actor; now: number }) {
       )}
     </>
   )
+}
+
+const BLOCKS: Readonly<Record<Block, string>> = {
+  itself: 'It should have spoken long since: its event loop is kept busy, or its process is stopped.',
+  broker: 'The broker takes no messages now; it is low on memory or disk.',
 }
 
 function Drawing({ actor, chart }: { actor: Actor; chart: Chart }) {

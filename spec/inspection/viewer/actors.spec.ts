@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { Actors, MOST } from '../../../lib/inspection/viewer/actors.ts'
+import { Actors, aspectOf, MOST } from '../../../lib/inspection/viewer/actors.ts'
 import { lineOf, rowsOf, successorOf } from '../../../lib/inspection/viewer/tree.ts'
 import { type Frame, frameOf } from '../../../lib/inspection/viewer/wire.ts'
 import { definitionOf } from '../../../lib/process/definition.ts'
@@ -122,6 +122,32 @@ describe('the actors of a viewer', () => {
     expect(at(runs)).to.deep.equal(runs)
     for (const other of ['far', 0.5, [null, 'x', { progress: 1 }]]) expect(at(other)).to.deep.equal([])
     expect(at(runs, 'error')).to.deep.equal([])
+  })
+
+  it('know from the cluster which processes are blocked, and show it in the colour of trouble', () => {
+    actors = new Actors()
+    const said = (...processes: object[]) =>
+      hear(snapshot('Q/x:0', 'running', { context: { report: { processes } } }))
+    hear(actor('Q/x:0', 'cluster 1'))
+    hear(actor('W/x:0', 'worker 7', WORKER, 'Q/x:0'), snapshot('W/x:0', { running: 'working' }))
+    const seen = () => {
+      const one = actors.get('W/x:0')
+      return one && [one.block, aspectOf(one), one.marks.at(-1)?.phase]
+    }
+    expect(seen()).to.deep.equal([undefined, 'busy', 'busy'])
+    said({ name: 'W', blocked: true })
+    expect(seen()).to.deep.equal(['itself', 'troubled', 'troubled'])
+    said({ name: 'W', blocked: false, gauges: { blocked: 1 } }, null as unknown as object)
+    expect(seen()).to.deep.equal(['broker', 'troubled', 'troubled'])
+    hear(actor('W/x:1', 'worker 8', WORKER, 'Q/x:0'))
+    expect(actors.get('W/x:1')?.block).to.equal('broker')
+    said()
+    expect(seen()).to.deep.equal([undefined, 'busy', 'busy'])
+    said({ name: 'W', blocked: true })
+    hear(snapshot('W/x:0', 'stopped', { status: 'error' }))
+    expect(seen()).to.deep.equal([undefined, 'failed', 'failed'])
+    for (const context of ['x', { report: 1 }, { report: { processes: {} } }])
+      hear(snapshot('Q/x:0', 'running', { context }))
   })
 
   it('list what is said again and again once, as long as it changes nothing', () => {
