@@ -11,10 +11,9 @@ import {
 } from '../machines/cluster.ts'
 import type { ProcessStat, Vitals } from '../machines/protocol.ts'
 import { processStat } from '../machines/slots.ts'
-import type { Broker } from './brokers/broker.ts'
 import { brokerOptionsOf, createBroker } from './brokers/index.ts'
 import { Bus } from './bus.ts'
-import { Client, type Identity, offerDefaults } from './client.ts'
+import { Client, offerDefaults } from './client.ts'
 import type { Options, Settings } from './config.ts'
 import { childEnvironment, resolveSettings } from './config.ts'
 import { makeRuntimeDirectory, sweepRuntimeDirectories } from './directory.ts'
@@ -48,6 +47,7 @@ import { Flights } from './roles/flights.ts'
 import type { RoleInput } from './roles/role.ts'
 import { Signer } from './signing.ts'
 import { composeStat, openStats, type Stat, type StatParts, sealStat } from './stat.ts'
+import { isEmpty } from './tasks/enqueue.ts'
 import { type ExecutedTask, emitSafely, isHeard, type SignalName, type Signals } from './tasks/signals.ts'
 
 /** Whether something has come about, and a promise of it. */
@@ -529,13 +529,6 @@ export class Cluster {
     // Those of children that were killed.
     sweepRuntimeDirectories()
   }
-}
-
-/** A retry goes from what is taken to what waits, so one look at each could miss it. */
-async function isEmpty(broker: Broker, { settings: { name } }: Identity): Promise<boolean> {
-  const looks = [() => broker.queueSize(name), () => broker.lockSize(name), () => broker.queueSize(name)]
-  for (const look of [...looks, ...looks]) if ((await look()) > 0) return false
-  return true
 }
 
 function limitsOf({ grace, maxRestarts, restartWindow }: Settings): ClusterLimits {

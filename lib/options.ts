@@ -25,6 +25,9 @@ const LEVELS = {
   FATAL: 'fatal',
 } as const
 
+/** What can have a saveLimit of its own. */
+const OWNERS = ['group', 'name', 'func'] as const
+
 /** Node's timers hold 31 bits of milliseconds; a longer one would fire at once. */
 const LONGEST = 2_147_483
 
@@ -42,8 +45,10 @@ const someSeconds = () =>
   expects('seconds', 'a number of seconds above 0', z.number().positive().max(LONGEST))
 const flag = () => expects('flag', 'true or false', z.boolean())
 const folder = () => expects('folder', 'a text that is not empty', z.string().min(1))
-const oneOf = <const T extends readonly [string, ...string[]]>(...values: T) =>
-  expects('text', `one of ${values.join(', ')}`, z.enum(values))
+/** The same for a type that has few values, which are given where people are to choose from them. */
+const choice = <T extends z.ZodType>(values: readonly string[], type: T, orNull = ''): T =>
+  expects('text', `one of ${values.join(', ')}${orNull}`, type).meta({ choices: values }) as T
+const oneOf = <const T extends readonly [string, ...string[]]>(...values: T) => choice(values, z.enum(values))
 
 const clusterName = expects(
   'text',
@@ -70,9 +75,8 @@ const store = expects(
     .regex(/^postgres(ql)?:\/\//)
     .nullable(),
 )
-const logLevel = expects(
-  'text',
-  'one of debug, info, warn, error, fatal, silent',
+const logLevel = choice(
+  [...new Set(Object.values(LEVELS))],
   z.enum(Object.keys(LEVELS) as [keyof typeof LEVELS]).transform((name) => LEVELS[name]),
 )
 
@@ -176,11 +180,7 @@ const ownOptions = z.object({
     .describe(
       'The newest successes of the queue that are kept; 0: all, -1: none is saved. Failures are always kept.',
     ),
-  saveLimitPer: expects(
-    'text',
-    'one of group, name, func, or null for the whole queue',
-    z.enum(['group', 'name', 'func']).nullable(),
-  )
+  saveLimitPer: choice(OWNERS, z.enum(OWNERS).nullable(), ', or null for the whole queue')
     .default(null)
     .describe('Gives each `group`, `name` or `func` a saveLimit of its own; null: the queue has one.'),
   saveFor: seconds()
@@ -287,6 +287,11 @@ export function kindOfOption(name: OptionName): Kind {
 /** What holds when nobody gives the option; undefined where it may stay out. */
 export function defaultOfOption(name: OptionName): unknown {
   return optionTable.shape[name].parse(undefined)
+}
+
+/** The values that there are to choose from; undefined where there are too many to list. */
+export function choicesOfOption(name: OptionName): readonly string[] | undefined {
+  return innermost(optionTable.shape[name]).meta()?.choices as readonly string[] | undefined
 }
 
 /** What the option's value has to be, as it completes "expected …". */

@@ -1,13 +1,30 @@
 import { expect } from 'chai'
-import type { Task, TaskFunction, TaskRecord } from '../lib/index.ts'
+import type {
+  ErrorRecord,
+  SignalListener,
+  SignalledTask,
+  Task,
+  TaskFailedError,
+  TaskFunction,
+  TaskRecord,
+} from '../lib/index.ts'
 import { AsyncTask } from '../lib/tasks/async-task.ts'
 import { asyncChain, Chain } from '../lib/tasks/chain.ts'
 import { defineTask } from '../lib/tasks/define.ts'
-import { asyncTask } from '../lib/tasks/enqueue.ts'
+import { asyncTask, asyncTasks } from '../lib/tasks/enqueue.ts'
+import { fetchGroup, resultGroup } from '../lib/tasks/groups.ts'
 import { asyncIter, Iter } from '../lib/tasks/iter.ts'
 import { link, pipe } from '../lib/tasks/link.ts'
 import type { result } from '../lib/tasks/results.ts'
 import { schedule } from '../lib/tasks/schedule.ts'
+import {
+  onError,
+  postExecute,
+  postExecuteInWorker,
+  postSpawn,
+  preEnqueue,
+  preExecute,
+} from '../lib/tasks/signals.ts'
 
 /** Compiles only where both types are the same. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
@@ -107,6 +124,79 @@ const compiled = {
     const whole = defineTask('whole', (_record: TaskRecord<number[]>) => {})
     await asyncIter(add, [[1, 2]], { hook: whole })
     new Iter(add).append(1, 2)
+  },
+
+  async groupsAndLookupsSayWhatTheyAreOf() {
+    const sums = await resultGroup<number>('sums', { count: 2 })
+    same<typeof sums, number[]>(true)
+    const mixed = await resultGroup<number>('sums', { failures: true })
+    same<typeof mixed, (number | TaskFailedError)[]>(true)
+    const records = await fetchGroup<number>('sums')
+    same<typeof records, TaskRecord<number>[]>(true)
+    const record = await (await asyncTask(greet)).fetch()
+    same<typeof record, TaskRecord<string> | undefined>(true)
+    same<NonNullable<typeof record>['state'], 'success' | 'failure' | 'expired' | 'cancelled'>(true)
+    const built = new AsyncTask(add, [2, 3], { group: 'sums' })
+    same<Awaited<ReturnType<typeof built.result>>, number | undefined>(true)
+    same<Awaited<ReturnType<typeof built.fetchGroup>>, TaskRecord<number>[] | undefined>(true)
+    same<Awaited<ReturnType<typeof built.resultGroup>>, (number | TaskFailedError)[] | undefined>(true)
+    const told = defineTask('told', (_record: TaskRecord<string>) => {})
+    // @ts-expect-error: it is told of a text, and add returns a number
+    built.hook = told
+    // @ts-expect-error: an argument is missing
+    new AsyncTask(add, [2])
+  },
+
+  async manyFollowFromTheTask() {
+    const sums = await asyncTasks(add, [
+      [1, 2],
+      [3, 4],
+    ])
+    same<typeof sums, Task<number>[]>(true)
+    // @ts-expect-error: one has the wrong type
+    await asyncTasks(add, [[1, '2']])
+    // @ts-expect-error: an argument is missing
+    await asyncTasks(add, [[1, 2], [3]])
+    // @ts-expect-error: they share what they are told, and a name is of one
+    await asyncTasks(add, [[1, 2]], { taskName: 'sum' })
+  },
+
+  async hooksOfChainsAndItersFollowFromThem() {
+    const told = defineTask('told', (_record: TaskRecord<number>) => {})
+    link(add, [2, 3], { hook: told })
+    pipe(add, [2], { hook: told })
+    // @ts-expect-error: it is told of a number, and greet returns a text
+    link(greet, ['Ann'], { hook: told })
+    // @ts-expect-error: it is told of a number, and an iter becomes a list of them
+    await asyncIter(add, [[1, 2]], { hook: told })
+    const iter = new Iter(add, [[1, 2]])
+    const sums = await iter.result()
+    same<typeof sums, number[] | undefined>(true)
+    // @ts-expect-error: one has the wrong type
+    iter.append(1, '2')
+  },
+
+  signalsTellWhatTheySay() {
+    preEnqueue((task) => same<typeof task, SignalledTask>(true))
+    preExecute(async ({ id, func, args }) =>
+      same<[typeof id, typeof func, typeof args], [string, string, readonly unknown[]]>(true),
+    )
+    postSpawn((process) => same<typeof process, string>(true))
+    postExecute((task) => same<typeof task.error, ErrorRecord | undefined>(true))
+    onError(({ error }) => same<typeof error, ErrorRecord>(true))
+    postExecuteInWorker((task, { success, result }) =>
+      same<[typeof task, typeof success, typeof result], [SignalledTask, boolean, unknown]>(true),
+    )
+    const end = postExecute(() => {})
+    same<typeof end, () => void>(true)
+    const listener: SignalListener<'postExecute'> = ({ success }) => success
+    // @ts-expect-error: it is told no outcome yet
+    preExecute((_task, outcome) => outcome)
+    // @ts-expect-error: it is told of a task, not of a process
+    postSpawn(({ func }) => func)
+    // @ts-expect-error: what is told of a task in the cluster's process has no arguments
+    postExecute(({ args }) => args)
+    return listener
   },
 
   async namesTakeAnything() {

@@ -8,6 +8,7 @@ import {
   argumentOf,
   jsonOf,
   secondsOf,
+  someNumber,
   textOf,
   timeOf,
   waitOf,
@@ -19,7 +20,9 @@ const EXAMPLES = `
 Examples:
   qcluster enqueue math.add 1 2 --wait
   qcluster enqueue mail.send '{"to": "ann@example.org"}' --delay 60 --max-attempts 5
-  qcluster enqueue report.make sales --unique-key sales --hook mail.report --json`
+  qcluster enqueue report.make sales --unique-key sales --hook mail.report --json
+
+There is no flag for the links of a chain: put one together in code (asyncChain), or enqueue a task that does.`
 
 /** `qcluster enqueue`: one task from a terminal. */
 export function addEnqueue(program: Command): void {
@@ -46,9 +49,16 @@ const TASK_FLAGS: readonly Option[] = [
   new Option('--timeout <seconds>', 'How long a run may take.').argParser(secondsOf),
   new Option('--max-attempts <number>', 'Attempts before it is given up; 0: endless.').argParser(wholeNumber),
   new Option('--retry <seconds>', 'The time before the next attempt.').argParser(secondsOf),
+  new Option('--retry-factor <number>', 'By what that grows with each further one.').argParser(someNumber),
+  new Option('--retry-cap <seconds>', 'The most that it grows to.').argParser(secondsOf),
+  new Option('--retry-jitter <share>', 'What share of it is left to chance: 0 to 1.').argParser(someNumber),
   new Option('--ack-failure', 'Give it up at its first failure, and make no dead letter of it.'),
   new Option('--hook <task>', 'A task that is told its record in the end.'),
   new Option('--cached <seconds>', 'How long its outcome is kept, whatever saveLimit says.').argParser(
+    secondsOf,
+  ),
+  new Option('--iter-count <number>', 'So many tasks of its group become one.').argParser(wholeNumber),
+  new Option('--iter-cached <seconds>', 'How long that one is kept, whatever saveLimit says.').argParser(
     secondsOf,
   ),
   new Option('--save', 'Save its success also where saveLimit is -1.'),

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { type Options, type ResolvedConfig, type ResolveOptions, resolveConfig } from '../config.ts'
 import {
+  choicesOfOption,
   defaultOfOption,
   describeOption,
   expectationOf,
@@ -60,8 +61,7 @@ function flagsOf(name: OptionName): Option[] {
 
 /** With the values to choose from, and with a default that is no matter of the machine or the folder. */
 function helpOf(name: OptionName): string {
-  const expects = expectationOf(name)
-  const choices = expects.startsWith('one of ') ? ` It is ${expects}.` : ''
+  const choices = choicesOfOption(name) ? ` It is ${expectationOf(name)}.` : ''
   const standard = name === 'workers' ? undefined : defaultOfOption(name)
   const isTold = typeof standard === 'number' || typeof standard === 'string'
   return `${describeOption(name)}${choices}${isTold ? ` (default: ${standard})` : ''}`

@@ -1,11 +1,13 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { defaultClient } from '../client.ts'
-import { ConfigError, ResultTimeoutError } from '../errors.ts'
+import { ConfigError, EXIT, ResultTimeoutError } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
-import type { OutcomeFilter } from '../stores/store.ts'
+import { isTaskId } from '../names.ts'
+import { OUTCOME_STATES, type OutcomeFilter, type OutcomeState } from '../stores/store.ts'
 import { cancelGroup, cancelTask } from '../tasks/cancel.ts'
+import { isEmpty } from '../tasks/enqueue.ts'
 import { retryTask } from '../tasks/rerun.ts'
-import { deleteTask, locate, type TaskRecord, toRecord } from '../tasks/results.ts'
+import { deleteTask, locate, type Sighting, type TaskRecord, toRecord } from '../tasks/results.ts'
 import type { CurrentRun } from '../tasks/runs.ts'
 import { addFlags, type Flags } from './flags.ts'
 import { type Columns, tableLines } from './table.ts'
@@ -21,8 +23,9 @@ Examples:
   qcluster tasks show 0199f3c2a7d47b3c8f0e5d1c2b3a4f5e
   qcluster tasks show "nightly report" --json
 
-A task that waits has nothing to show: no broker looks a message up by its id. Then the exit code is 1, and \`qcluster queue
-size\` tells how many wait.`
+A task that waits is \`queued\`. No broker looks for one by its id, so an id that nobody knows seems to wait as long as
+anything waits in the queue. The exit code is 1 when it cannot be waiting either, and for a name that neither an outcome nor a
+running task has.`
 
 /** `qcluster tasks`: what is saved of tasks. */
 export function addTasks(program: Command): void {
@@ -46,7 +49,9 @@ Examples:
   qcluster tasks retry 0199f3c2a7d47b3c8f0e5d1c2b3a4f5e
   qcluster tasks cancel 0199f3c2a7d47b3c8f0e5d1c2b3a4f5e
   qcluster tasks cancel --group scan
-  qcluster tasks delete "nightly report"`
+  qcluster tasks delete "nightly report"
+
+The exit code is 1 when it could not be done to one of them: stderr says to which and why. It is done to all others.`
 
 type Deed = (tasks: readonly string[], flags: Flags) => Promise<void>
 
@@ -67,12 +72,20 @@ const forget: Deed = (tasks, flags) => eachOf(tasks, flags, 'deleted', (task) =>
 
 const cancel: Deed = async (tasks, flags) => {
   const { group, json } = flags as { group?: string; json?: boolean }
-  if (group === undefined) demandSome(tasks)
-  if (group !== undefined) await cancelGroup(group)
-  if (tasks.length > 0) await cancelTask(tasks)
-  console.log(json ? jsonOf({ cancelled: tasks, ...(group !== undefined && { group }) }) : 'cancelled')
+  if (group === undefined) return eachOf(tasks, flags, 'cancelled', cancelOne)
+  await cancelGroup(group)
+  if (tasks.length > 0) await eachOf(tasks, flags, 'cancelled', cancelOne)
+  else console.log(json ? jsonOf({ cancelled: [], failed: [] }) : `cancelled the group ${group}`)
 }
 
+async function cancelOne(task: string): Promise<boolean> {
+  const outcome = await defaultClient().outcome(task)
+  if (outcome?.final) throw new ConfigError(`The task "${task}" has ended: ${toRecord(outcome).state}.`)
+  await cancelTask(task)
+  return true
+}
+
+/** A task that it cannot be done to does not keep the others from it. */
 async function eachOf(
   tasks: readonly string[],
   { json }: Flags,
@@ -80,8 +93,29 @@ async function eachOf(
   act: (task: string) => Promise<boolean>,
 ): Promise<void> {
   demandSome(tasks)
-  for (const task of tasks) if (!(await act(task))) throw unknown(task)
-  console.log(json ? jsonOf({ [word]: tasks }) : `${word} ${tasks.length}`)
+  const done: string[] = []
+  const failed: { readonly task: string; readonly reason: string }[] = []
+  try {
+    for (const task of tasks) {
+      const reason = await faultOf(task, act)
+      if (reason === undefined) done.push(task)
+      else failed.push({ task, reason })
+    }
+  } finally {
+    console.log(json ? jsonOf({ [word]: done, failed }) : `${word} ${done.length}`)
+    for (const { reason } of failed) console.error(escapeControls(reason))
+  }
+  if (failed.length > 0) process.exitCode = EXIT.interrupted
+}
+
+/** Why it cannot be done to this task. Throws what ails the others too. */
+async function faultOf(task: string, act: (task: string) => Promise<boolean>): Promise<string | undefined> {
+  try {
+    return (await act(task)) ? undefined : unknown(task).message
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message
+    throw error
+  }
 }
 
 function demandSome(tasks: readonly string[]): void {
@@ -95,7 +129,7 @@ function addList(parent: Command): void {
     .description('List tasks that have an outcome, the newest first.')
     .option('--group <name>', 'Those of this group.')
     .option('--func <name>', 'Those that ran this function.')
-    .addOption(new Option('--state <state>', 'Those in this state.').choices(['success', 'failure']))
+    .addOption(new Option('--state <state>', 'Those in this state.').choices(OUTCOME_STATES))
     .option('--limit <count>', 'The most to list.', countOf, 20)
     .option('--json', 'As JSON.')
   addFlags(command).addHelpText('after', LIST_EXAMPLES).action(list)
@@ -120,18 +154,37 @@ function list(flags: Flags): Promise<void> {
 
 function show(idOrName: string, flags: Flags): Promise<void> {
   return withClient(flags, async () => {
-    const { state, run, record } = await locate(idOrName)
-    if (!run && !record) throw unknown(idOrName)
-    if (flags.json) console.log(jsonOf({ ...record, state, ...(run && { current: run }) }))
-    else console.log([...(run ? [runSheetOf(run)] : []), ...(record ? [sheetOf(record)] : [])].join('\n\n'))
+    const { state, run, record } = await sightingOf(idOrName)
+    if (flags.json) console.log(jsonOf({ id: idOrName, ...record, state, ...(run && { current: run }) }))
+    else console.log(sheetsOf(idOrName, run, record).join('\n\n'))
   })
+}
+
+/** What nobody knows may be what waits, as long as anything does. */
+async function sightingOf(idOrName: string): Promise<Sighting> {
+  const seen = await locate(idOrName)
+  if (seen.run || seen.record) return seen
+  if (!isTaskId(idOrName)) throw nameless(idOrName)
+  if (!(await defaultClient().atBroker(isEmpty))) return seen
+  // It may have ended between the two looks.
+  const again = await locate(idOrName)
+  if (again.run || again.record) return again
+  throw unknown(idOrName)
+}
+
+function sheetsOf(id: string, run: CurrentRun | undefined, record: TaskRecord | undefined): string[] {
+  const queued = rowsOf([
+    ['id', id],
+    ['state', 'queued'],
+  ])
+  return run || record ? [...(run ? [runSheetOf(run)] : []), ...(record ? [sheetOf(record)] : [])] : [queued]
 }
 
 function filterOf({ group, func, state, limit }: Flags): OutcomeFilter {
   return {
     ...(typeof group === 'string' && { group }),
     ...(typeof func === 'string' && { func }),
-    ...(state !== undefined && { success: state === 'success' }),
+    ...(state !== undefined && { state: state as OutcomeState, success: state === 'success' }),
     limit: limit as number,
   }
 }
@@ -223,7 +276,13 @@ function rowsOf(rows: readonly (readonly string[])[]): string {
 
 function unknown(idOrName: string): ResultTimeoutError {
   return new ResultTimeoutError(
-    `The task "${idOrName}" has no outcome, and no worker runs it: it waits, was never enqueued here, or was forgotten (saveLimit).`,
+    `The task "${idOrName}" is unknown: it has no outcome and no worker runs it, so it was never enqueued here, is in another queue (--name), or was forgotten (saveLimit).`,
+  )
+}
+
+function nameless(name: string): ResultTimeoutError {
+  return new ResultTimeoutError(
+    `No task named "${name}" has an outcome or runs; one that waits is found by its id only.`,
   )
 }
 

@@ -60,6 +60,13 @@ export function secondsOf(text: string): number {
   throw new InvalidArgumentError('It must be a number of seconds, 0 or more.')
 }
 
+/** Reads a flag's number; its range is known where it is used. */
+export function someNumber(text: string): number {
+  const number = Number(text)
+  if (text.trim() !== '' && Number.isFinite(number)) return number
+  throw new InvalidArgumentError('It must be a number.')
+}
+
 /** Reads a flag's whole number. */
 export function wholeNumber(text: string): number {
   const number = Number(text)

@@ -4,7 +4,7 @@
  */
 import type { Client, Submission } from '../client.ts'
 import type { Settings } from '../config.ts'
-import { type ErrorRecord, StoreError } from '../errors.ts'
+import { ConfigError, type ErrorRecord, StoreError } from '../errors.ts'
 import { processName } from '../names.ts'
 import { retentionOf } from '../stores/index.ts'
 import type { Store } from '../stores/store.ts'
@@ -23,6 +23,7 @@ import { Sequels } from './sequel.ts'
  * Runs tasks one after the other, their first failure being their last, and saves their outcomes.
  * @param functions those at hand; others are looked for in the task modules
  * @throws when all are over, what the first that failed has thrown; what a hook throws is in its outcome only
+ * @throws {ConfigError} when one is to run later; none has run then
  * @throws {StoreError} when the store cannot be reached
  */
 export async function runInline(
@@ -30,6 +31,8 @@ export async function runInline(
   submissions: readonly Submission[],
   functions: readonly TaskFunction[],
 ): Promise<void> {
+  const late = submissions.find(({ delay = 0 }) => delay > 0)
+  if (late) throw notNow(late)
   const given = await client.settings()
   const settings = { ...given, name: submissions[0]?.queue ?? given.name }
   const store = await client.newStore(settings, retentionOf(settings))
@@ -159,6 +162,12 @@ class Inline {
 }
 
 const WORKER = processName()
+
+function notNow({ header: { func } }: Submission): ConfigError {
+  return new ConfigError(
+    `asyncTask("${func}"): the option sync is on, and what is sync runs now; give sync: false, or neither delay nor runAt.`,
+  )
+}
 
 /** There is no cluster's process to tell of it. */
 async function tell({ header, success, result }: Ended): Promise<void> {

@@ -305,7 +305,9 @@ export class Outcomes {
   /** A requeue is no outcome, and who wants no success saved has none kept. */
   #isKept({ ended, verdict }: Case): boolean {
     if (verdict.fate === 'requeue') return false
-    return !ended.success || (ended.header.save ?? this.#options.saveSuccesses)
+    const { cached: byDefault = 0, saveSuccesses } = this.#options
+    const { save, cached = byDefault } = ended.header
+    return !ended.success || (save ?? (saveSuccesses || cached > 0))
   }
 
   #notSaved(batch: readonly Case[], error: Error): void {

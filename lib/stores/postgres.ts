@@ -4,7 +4,7 @@ import { isValueAtFault, PostgresDatabase, toStorable } from '../postgres.ts'
 import { CANCELLATION_TABLES, PostgresCancellations } from './postgres-cancellations.ts'
 import { isAwaited, PostgresSchedules, SCHEDULE_TABLES } from './postgres-schedules.ts'
 import { PostgresUniques, UNIQUE_TABLES } from './postgres-uniques.ts'
-import { type OutcomeRow, toOutcome } from './rows.ts'
+import { type OutcomeRow, STATE, toOutcome } from './rows.ts'
 import {
   bucketOf,
   type Decision,
@@ -92,8 +92,8 @@ class PostgresStore implements Store {
   }
 
   async list(filter: OutcomeFilter): Promise<SavedOutcome[]> {
-    const { group = null, func = null, success = null, limit = null } = filter
-    const rows = await this.#database.query<OutcomeRow>(LIST, [group, func, success, limit])
+    const { group = null, func = null, success = null, state = null, limit = null } = filter
+    const rows = await this.#database.query<OutcomeRow>(LIST, [group, func, success, state, limit])
     return rows.map(toOutcome)
   }
 
@@ -259,13 +259,13 @@ const SELECT_DECISIONS = 'select task_id, run, success, fate from qcluster_tasks
 
 const LIST = `${SELECT}
   where ($1::text is null or task_group = $1) and ($2::text is null or func = $2)
-    and ($3::boolean is null or success = $3) and ${IS_KEPT}
-  order by seq desc limit $4`
+    and ($3::boolean is null or success = $3) and ($4::text is null or ${STATE} = $4) and ${IS_KEPT}
+  order by seq desc limit $5`
 
 const COUNT = `
   select count(*) filter (where success)::float8 as successes,
          count(*) filter (where not success)::float8 as failures
-  from qcluster_tasks`
+  from qcluster_tasks where ${IS_KEPT}`
 
 const COUNT_GROUP = `
   select count(*) filter (where success)::float8 as successes,

@@ -1,6 +1,6 @@
 /** What the tables of both stores have in common: their rows, and what those are outside of SQL. */
 import type { DueSchedule, ScheduledTask, ScheduleRecord } from './schedules.ts'
-import type { Fate, SavedOutcome } from './store.ts'
+import { type Fate, type SavedOutcome, WITHDRAWN } from './store.ts'
 
 /** SQLite has no truth values. */
 type Truth = boolean | 0 | 1
@@ -44,6 +44,15 @@ export function toOutcome(row: OutcomeRow): SavedOutcome {
     ...(row.expires_at !== null && { expiresAt: row.expires_at }),
   }
 }
+
+/**
+ * What state an outcome is in, as both dialects say it. A failure is JSON that has its code before its cause; within a text a
+ * quote is escaped, so that this is a key. To read it as JSON would fail at what PostgreSQL has no characters for.
+ */
+export const STATE = `case when success then 'success' ${Object.entries(WITHDRAWN)
+  .map(([code, state]) => [`%,"code":"${code}"%`, `%"cause":{%"code":"${code}"%`, state])
+  .map(([own, cause, state]) => `when result like '${own}' and result not like '${cause}' then '${state}'`)
+  .join(' ')} else 'failure' end`
 
 export interface ScheduleRow {
   readonly id: string

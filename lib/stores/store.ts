@@ -30,6 +30,17 @@ export interface Outcome {
   readonly expiresAt?: number
 }
 
+/** How a task ended: `expired` and `cancelled` ones did not run, or not to their end. Their `success` is false. */
+export type OutcomeState = (typeof OUTCOME_STATES)[number]
+
+export const OUTCOME_STATES = ['success', 'failure', 'expired', 'cancelled'] as const
+
+/** By the codes of their failures, those of what is not wanted any more. */
+export const WITHDRAWN = {
+  QCLUSTER_TASK_EXPIRED: 'expired',
+  QCLUSTER_TASK_CANCELLED: 'cancelled',
+} as const satisfies Readonly<Record<string, OutcomeState>>
+
 /** A task's best outcome so far. A success is never overwritten by a later failure. */
 export interface SavedOutcome extends Outcome {
   /** False while the broker holds another attempt of it. */
@@ -60,6 +71,7 @@ export interface OutcomeFilter {
   readonly group?: string
   readonly func?: string
   readonly success?: boolean
+  readonly state?: OutcomeState
   /** The most to list; all when absent. */
   readonly limit?: number
 }

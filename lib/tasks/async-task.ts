@@ -23,15 +23,16 @@ type Settable<TResult> = Pick<
  * console.log(await task.result())
  */
 export class AsyncTask<TArgs extends unknown[], TResult> {
+  /** What runs. */
   readonly func: TaskFunction<TArgs, TResult>
+  /** What it is called with. */
   readonly args: Readonly<TArgs>
   #options: EnqueueOptions<Awaited<TResult>>
   #task: Task<Awaited<TResult>> | undefined
 
-  constructor(
-    func: TaskFunction<TArgs, TResult>,
-    ...[args, options = {}]: EnqueueParameters<TArgs, Awaited<TResult>>
-  ) {
+  /** @param parameters its arguments and options, as {@link asyncTask} takes them */
+  constructor(func: TaskFunction<TArgs, TResult>, ...parameters: EnqueueParameters<TArgs, Awaited<TResult>>) {
+    const [args, options = {}] = parameters
     this.func = func
     this.args = (args ?? []) as Readonly<TArgs>
     this.#options = options
@@ -42,10 +43,12 @@ export class AsyncTask<TArgs extends unknown[], TResult> {
     return this.#task?.id
   }
 
+  /** Whether it was run as it is now: false before {@link run}, and again as soon as something is set. */
   get started(): boolean {
     return this.#task !== undefined
   }
 
+  /** Whether its success is saved; undefined: as its definition or the cluster says. */
   get save(): boolean | undefined {
     return this.#options.save
   }
@@ -53,6 +56,7 @@ export class AsyncTask<TArgs extends unknown[], TResult> {
     this.#set({ save })
   }
 
+  /** The task that is told its record in the end, by its function or its name. */
   get hook(): EnqueueOptions<Awaited<TResult>>['hook'] {
     return this.#options.hook
   }
@@ -60,6 +64,7 @@ export class AsyncTask<TArgs extends unknown[], TResult> {
     this.#set({ hook })
   }
 
+  /** The label that it is found by: 1 to 200 characters. */
   get group(): string | undefined {
     return this.#options.group
   }
@@ -67,6 +72,7 @@ export class AsyncTask<TArgs extends unknown[], TResult> {
     this.#set({ group })
   }
 
+  /** Seconds that its outcome is kept, whatever the cluster's saveLimit; true: 300; false or 0: as saveLimit says. */
   get cached(): boolean | number | undefined {
     return this.#options.cached
   }
@@ -74,6 +80,7 @@ export class AsyncTask<TArgs extends unknown[], TResult> {
     this.#set({ cached })
   }
 
+  /** Whether {@link run} runs it here and now, without broker and cluster; undefined: as the option `sync` says. */
   get sync(): boolean | undefined {
     return this.#options.sync
   }
@@ -81,6 +88,7 @@ export class AsyncTask<TArgs extends unknown[], TResult> {
     this.#set({ sync })
   }
 
+  /** Who enqueues it, and looks for its outcome; the default client when undefined. */
   get client(): EnqueueOptions['client'] {
     return this.#options.client
   }
@@ -88,9 +96,14 @@ export class AsyncTask<TArgs extends unknown[], TResult> {
     this.#set({ client })
   }
 
-  /** Enqueues it; returns its id. */
+  /**
+   * Enqueues it as it is now, also where it was run before: then it is another task.
+   * @returns its id
+   * @throws what {@link asyncTask} throws; then it is not started
+   */
   async run(): Promise<string> {
     const parameters = [this.args, this.#options] as unknown as EnqueueParameters<TArgs, Awaited<TResult>>
+    this.#task = undefined
     this.#task = await asyncTask(this.func, ...parameters)
     return this.#task.id
   }

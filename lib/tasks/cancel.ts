@@ -1,9 +1,10 @@
 /** Cancels tasks, from anywhere, wherever they are. */
 import { type Client, defaultClient } from '../client.ts'
 import { control } from '../control.ts'
-import { BrokerError } from '../errors.ts'
+import { BrokerError, ConfigError } from '../errors.ts'
+import { isTaskId } from '../names.ts'
 import type { CancelTarget } from '../stores/cancellations.ts'
-import { checkName } from './define.ts'
+import { checkName, show } from './define.ts'
 
 /** Whom to ask. */
 export interface CancelOptions {
@@ -17,6 +18,7 @@ export interface CancelOptions {
  * as soon as a cluster has come to it. What has ended stays as it is.
  *
  * @param taskIds one id of 32 hex digits, or several
+ * @throws {ConfigError} when one is no id; nothing is cancelled then
  * @throws {StoreError} when the store cannot be reached; nothing is cancelled then
  */
 export async function cancelTask(
@@ -24,7 +26,7 @@ export async function cancelTask(
   options: CancelOptions = {},
 ): Promise<void> {
   await cancelAll(
-    [taskIds].flat().map((taskId) => ({ taskId: checkName('The id of a task', taskId) })),
+    [taskIds].flat().map((taskId) => ({ taskId: checkId(taskId) })),
     options,
   )
 }
@@ -35,6 +37,14 @@ export async function cancelTask(
  */
 export async function cancelGroup(group: string, options: CancelOptions = {}): Promise<void> {
   await cancelAll([{ group: checkName('The name of a group', group) }], options)
+}
+
+/** What waits is not found by its name. */
+function checkId(taskId: string): string {
+  if (isTaskId(taskId)) return taskId
+  throw new ConfigError(
+    `Expected the id of a task to cancel, 32 hex digits, got ${show(taskId)}; what enqueued it was told its id.`,
+  )
 }
 
 /** Milliseconds that the answers of clusters are waited for. */

@@ -8,7 +8,16 @@ import { ConfigError, ResultTimeoutError } from '../errors.ts'
 import { followerId, taskName } from '../names.ts'
 import type { ChainHeader, Link, TaskHeader } from '../package.ts'
 import { checkFlag, checkName, type TaskFunction } from './define.ts'
-import { cachedOf, type EnqueueOptions, type Hook, hookOf, inliningOf, newTaskId, packed } from './enqueue.ts'
+import {
+  cachedOf,
+  type EnqueueOptions,
+  type Hook,
+  hookOf,
+  inliningOf,
+  newTaskId,
+  packed,
+  refuseUnknown,
+} from './enqueue.ts'
 import { type ChainLink, type LinkParameters, link, linksOf, pipe } from './link.ts'
 import { checkWait, type TaskRecord, toError, toRecord, type WaitOptions } from './results.ts'
 
@@ -22,6 +31,16 @@ export interface ChainOptions<TResult = unknown>
   /** Told the record of the last link that ran: of the last one of all, or of the one whose failure ended the chain. */
   readonly hook?: Hook<TResult>
 }
+
+const OPTIONS = [
+  'group',
+  'continueOnFailure',
+  'hook',
+  'cached',
+  'sync',
+  'cluster',
+  'client',
+] as const satisfies readonly (keyof ChainOptions)[]
 
 /** The results of links, in their order. */
 export type ResultsOf<TLinks extends readonly unknown[]> = {
@@ -106,18 +125,22 @@ export class Chain<TResults extends unknown[] = []> {
   /**
    * Enqueues its first link.
    * @returns the id of the chain, which is not that of its first task
-   * @throws what {@link asyncTask} throws
+   * @throws what {@link asyncTask} throws; it has no new id then, unless it is `sync` and one of its links has thrown it
    */
   async run(): Promise<string> {
     const links = linksOf(this.#links)
     const first = this.#links[0]
     if (!first || first.isPiped) throw noFirst(first)
     const submission = submitChain(this.#client, links, this.#options)
+    const idOf = async () => ((await submission).header.chain as ChainHeader).id
     try {
       await this.#client.enqueue([submission], inliningOf({ ...this.#options, chain: this.#links }))
-    } finally {
-      this.#id = ((await submission).header.chain as ChainHeader).id
+    } catch (error) {
+      // It has run up to the link that threw this.
+      if (await this.#isSync()) this.#id = await idOf()
+      throw error
     }
+    this.#id = await idOf()
     return this.#id
   }
 
@@ -156,6 +179,10 @@ export class Chain<TResults extends unknown[] = []> {
     return this.#options.client ?? defaultClient()
   }
 
+  async #isSync(): Promise<boolean> {
+    return this.#options.sync ?? (await this.#client.settings()).sync
+  }
+
   #add(one: ChainLink): Chain<never> {
     this.#links.push(one)
     this.#id = undefined
@@ -188,6 +215,7 @@ async function submitChain(
 ): Promise<Submission> {
   const { group, cluster, continueOnFailure = false, hook, cached } = options
   const owner = 'A chain'
+  refuseUnknown(options, owner, OPTIONS)
   for (const [option, value] of Object.entries({ group, cluster }))
     if (value !== undefined) checkName(`${owner}: ${option}`, value)
   checkFlag(`${owner}: continueOnFailure`, continueOnFailure)

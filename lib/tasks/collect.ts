@@ -20,7 +20,7 @@ export const PIECE = {
  */
 export function pieceOf(
   owner: string,
-  { group, iterCount: count, iterCached, client = defaultClient() }: EnqueueOptions,
+  { group, save, iterCount: count, iterCached, client = defaultClient() }: EnqueueOptions,
 ): Partial<Pick<TaskHeader, 'save' | 'cached' | 'iter'>> {
   const cached = cachedOf(`${owner}: iterCached`, iterCached)
   if (count === undefined && cached === undefined) return {}
@@ -28,6 +28,8 @@ export function pieceOf(
     throw new ConfigError(
       `${owner}: iterCount must be a whole number above 0, got ${show(count)}; say how many tasks of the group become one.`,
     )
+  if (save === false)
+    throw new ConfigError(`${owner}: what becomes one has to be saved until then; remove save: false.`)
   if (group === undefined)
     throw new ConfigError(
       `${owner}: iterCount counts the tasks of a group; give it a group, or use asyncIter.`,

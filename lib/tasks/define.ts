@@ -42,7 +42,10 @@ export interface TaskDefinition extends RunLimits {
   readonly save?: boolean
   /** `high`: it runs before all that is not, as soon as a worker is free; of a task enqueued by its name the caller must say so. */
   readonly priority?: Priority
-  /** Whether there is one task of its kind at a time: see {@link UniqueRule}; true: while it waits or runs, with these arguments. */
+  /**
+   * Whether there is one task of its kind at a time: see {@link UniqueRule}; true: while it waits or runs, with these
+   * arguments. Of no matter where it is a link of a chain or a piece of an iter.
+   */
   readonly unique?: boolean | UniqueRule
   /**
    * Whether a failed run is tried again: false gives it up at once, a number is the seconds before the next attempt. Called

@@ -1,5 +1,5 @@
-import type { Priority } from '../brokers/broker.ts'
-import { type Client, defaultClient, type Inlining, type Submission } from '../client.ts'
+import type { Broker, Priority } from '../brokers/broker.ts'
+import { type Client, defaultClient, type Identity, type Inlining, type Submission } from '../client.ts'
 import { ConfigError } from '../errors.ts'
 import { loadIds, taskName as nameOf, nearestName } from '../names.ts'
 import type { Link, TaskHeader } from '../package.ts'
@@ -44,7 +44,7 @@ export interface EnqueueOptions<TResult = unknown> extends RunLimits {
   readonly hook?: Hook<TResult>
   /** True: a failure is acknowledged at once, neither tried again nor a dead letter. Overrides the cluster's `ackFailures`. */
   readonly ackFailure?: boolean
-  /** Seconds that its outcome is kept, whatever the cluster's saveLimit; true: 300; false: as saveLimit says. */
+  /** Seconds that its outcome is kept, whatever the cluster's saveLimit; true: 300; false or 0: as saveLimit says. */
   readonly cached?: boolean | number
   /**
    * So many tasks of its `group` become one, as in {@link asyncIter}, in the order of their ids; to be had by the name of the
@@ -158,6 +158,13 @@ export async function queueSize({
   return client.queueSize(cluster)
 }
 
+/** Whether nothing waits in our queue and nothing is handed out. A retry goes from the one to the other, so one look is not enough. */
+export async function isEmpty(broker: Broker, { settings: { name } }: Identity): Promise<boolean> {
+  const looks = [() => broker.queueSize(name), () => broker.lockSize(name), () => broker.queueSize(name)]
+  for (const look of [...looks, ...looks]) if ((await look()) > 0) return false
+  return true
+}
+
 /** What a header says before its task is enqueued. */
 export type Choices = Omit<TaskHeader, 'id' | 'name' | 'enqueuedAt'>
 
@@ -250,6 +257,9 @@ export function choicesOf(definition: TaskDefinition, options: EnqueueOptions): 
   if (ackFailure !== undefined) checkFlag(`${owner}: ackFailure`, ackFailure)
   if (sync !== undefined) checkFlag(`${owner}: sync`, sync)
   const timeToLive = cachedOf(`${owner}: cached`, cached)
+  if (save === false && timeToLive)
+    throw new ConfigError(`${owner}: what is not saved cannot be cached; remove save: false, or cached.`)
+  const isSaved = timeToLive ? true : save
   return {
     run: 1,
     attempt: 1,
@@ -257,13 +267,28 @@ export function choicesOf(definition: TaskDefinition, options: EnqueueOptions): 
     ...own,
     ...runLimitsOf(options, owner),
     ...(group !== undefined && { group }),
-    ...(save !== undefined && { save }),
+    ...(isSaved !== undefined && { save: isSaved }),
     ...(priority !== undefined && { priority }),
     ...(hook !== undefined && { hook: hookOf(hook) }),
     ...(ackFailure !== undefined && { ackFailure }),
     ...(timeToLive !== undefined && { cached: timeToLive }),
     ...pieceOf(owner, options),
   }
+}
+
+/**
+ * Refuses what the compiler refuses, for those who do not ask it: an option that has no meaning here.
+ * @param owner begins the error's sentence, such as `A link`
+ * @throws {ConfigError} when one of these is given
+ */
+export function refuseForeign(
+  options: object,
+  foreign: readonly (keyof EnqueueOptions)[],
+  owner: string,
+): void {
+  const given = foreign.find((name) => (options as EnqueueOptions)[name] !== undefined)
+  if (given !== undefined)
+    throw new ConfigError(`${owner} cannot have the option "${given}" for itself; remove it.`)
 }
 
 /**
@@ -282,9 +307,9 @@ export function cachedOf(what: string, cached: unknown): number | undefined {
   if (cached === undefined) return undefined
   if (cached === false) return 0
   if (cached === true) return CACHED
-  if (typeof cached === 'number' && cached > 0 && Number.isFinite(cached)) return cached
+  if (typeof cached === 'number' && cached >= 0 && Number.isFinite(cached)) return cached
   throw new ConfigError(
-    `${what} must be true, false or a number of seconds above 0, got ${show(cached)}; correct or remove it.`,
+    `${what} must be true, false or a number of seconds, 0 or more, got ${show(cached)}; correct or remove it.`,
   )
 }
 
@@ -354,11 +379,15 @@ function delayOf(func: string, { delay, runAt, sync }: EnqueueOptions, now: numb
 /** Seconds: a year, which the ladder of delays in RabbitMQ is just high enough for. */
 const LONGEST_DELAY = 366 * 24 * 3600
 
-function refuseUnknown(options: object, owner: string): void {
-  const unknown = Object.keys(options).find((option) => !(OPTIONS as readonly string[]).includes(option))
+/**
+ * Lets options pass that there are.
+ * @throws {ConfigError} for all others, with the nearest one
+ */
+export function refuseUnknown(options: object, owner: string, known: readonly string[] = OPTIONS): void {
+  const unknown = Object.keys(options).find((option) => !known.includes(option))
   if (unknown !== undefined)
     throw new ConfigError(
-      `${owner} has no option "${unknown}"; the nearest one is ${nearestName(unknown, OPTIONS)}. Correct or remove it.`,
+      `${owner} has no option "${unknown}"; the nearest one is ${nearestName(unknown, known)}. Correct or remove it.`,
     )
 }
 

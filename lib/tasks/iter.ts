@@ -17,15 +17,23 @@ import {
   type EnqueueOptions,
   inliningOf,
   newTaskId,
+  refuseForeign,
   submit,
 } from './enqueue.ts'
 import { Task, type TaskRecord, toRecord, type WaitOptions } from './results.ts'
 
+const FOREIGN = [
+  'save',
+  'chain',
+  'unique',
+  'delay',
+  'runAt',
+  'iterCount',
+  'iterCached',
+] as const satisfies readonly (keyof EnqueueOptions)[]
+
 /** What an iter can say: `group`, `taskName`, `cached` and `hook` are of the one task that its pieces become. */
-export type IterOptions<TResult = unknown> = Omit<
-  EnqueueOptions<TResult[]>,
-  'save' | 'chain' | 'unique' | 'delay' | 'runAt' | 'iterCount' | 'iterCached'
->
+export type IterOptions<TResult = unknown> = Omit<EnqueueOptions<TResult[]>, (typeof FOREIGN)[number]>
 
 /** The arguments of one piece: a list of them, or the only one itself where that is no list. */
 export type Item<TArgs extends unknown[]> = Readonly<TArgs> | Only<TArgs>
@@ -65,6 +73,7 @@ export async function asyncIter(
 ): Promise<Task<unknown[]>> {
   const lists = [...checkItems(items)].map(toArgs)
   const definition = calledTask(task)
+  refuseForeign(options, FOREIGN, 'An iter')
   const { hook, group, cached, ...shared } = choicesOf(definition, options as EnqueueOptions)
   const { client = defaultClient(), cluster, taskName } = options
   const id = await newTaskId()

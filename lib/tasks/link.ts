@@ -3,22 +3,24 @@ import { ConfigError } from '../errors.ts'
 import type { Link } from '../package.ts'
 import { encode } from './codec.ts'
 import { show, type TaskFunction } from './define.ts'
-import { calledTask, checkArgs, choicesOf, type EnqueueOptions } from './enqueue.ts'
+import { calledTask, checkArgs, choicesOf, type EnqueueOptions, refuseForeign } from './enqueue.ts'
+
+/** What its chain decides, or what has no meaning for one of several that follow each other. */
+const FOREIGN = [
+  'group',
+  'chain',
+  'unique',
+  'delay',
+  'runAt',
+  'iterCount',
+  'iterCached',
+  'sync',
+  'cluster',
+  'client',
+] as const satisfies readonly (keyof EnqueueOptions)[]
 
 /** What a link can say of its task: all that {@link asyncTask} takes, but for what its chain decides. */
-export type LinkOptions<TResult = unknown> = Omit<
-  EnqueueOptions<TResult>,
-  | 'group'
-  | 'chain'
-  | 'unique'
-  | 'delay'
-  | 'runAt'
-  | 'iterCount'
-  | 'iterCached'
-  | 'sync'
-  | 'cluster'
-  | 'client'
->
+export type LinkOptions<TResult = unknown> = Omit<EnqueueOptions<TResult>, (typeof FOREIGN)[number]>
 
 /** One link of a chain. `TGiven` is what the link before has to return, `TResult` what this one returns. */
 export interface ChainLink<TGiven = never, TResult = unknown> {
@@ -82,6 +84,7 @@ export function linksOf(links: readonly ChainLink[]): Link[] {
 function toLink(given: ChainLink): Link {
   if (typeof given !== 'object' || given === null || !('isPiped' in given)) throw noLinks([given])
   const { task, args, options, isPiped } = given
+  refuseForeign(options, FOREIGN, 'A link')
   const choices = choicesOf(calledTask(task), options)
   const { run: _run, attempt: _attempt, ...own } = choices
   return {

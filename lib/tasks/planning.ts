@@ -1,11 +1,11 @@
 /** From what a user says of a schedule to its plan. */
 import type { Client } from '../client.ts'
-import { ConfigError, ScheduleError } from '../errors.ts'
+import { ScheduleError } from '../errors.ts'
 import { nearestName } from '../names.ts'
 import { ownZone } from './calendar.ts'
 import { encode, pack } from './codec.ts'
 import { checkName, show } from './define.ts'
-import { calledTask, checkArgs, choicesOf, type EnqueueOptions, ruleOf } from './enqueue.ts'
+import { calledTask, checkArgs, choicesOf, type EnqueueOptions, refuseForeign, ruleOf } from './enqueue.ts'
 import type { Misfire, Overlap, Plan } from './plan.ts'
 import { type Rhythm, rhythmOf, SCHEDULE_TYPES, type ScheduleType, type Slot, type Timing } from './rhythm.ts'
 
@@ -40,11 +40,19 @@ export interface ScheduleSettings {
   readonly options?: TaskOptions
 }
 
+const FOREIGN = [
+  'cluster',
+  'client',
+  'delay',
+  'runAt',
+  'chain',
+  'iterCount',
+  'iterCached',
+  'sync',
+] as const satisfies readonly (keyof EnqueueOptions)[]
+
 /** The options of tasks that make sense for each task of a schedule. */
-export type TaskOptions = Omit<
-  EnqueueOptions,
-  'cluster' | 'client' | 'delay' | 'runAt' | 'chain' | 'iterCount' | 'iterCached' | 'sync'
->
+export type TaskOptions = Omit<EnqueueOptions, (typeof FOREIGN)[number]>
 
 /**
  * Makes a plan. What the arguments are is encoded before anything else happens.
@@ -122,6 +130,10 @@ function checkSettings(given: ScheduleSettings, func: string): ScheduleSettings 
   const owner = `The schedule of "${func}"`
   const entries = Object.entries(given).filter(([, value]) => value !== undefined)
   for (const [name, value] of entries) checkSetting(owner, name, value)
+  const type = typeOf(given)
+  for (const own of ['minutes', 'cron'] as const)
+    if (given[own] !== undefined && type !== own)
+      throw new ScheduleError(`${owner} is of type ${type}, which has no ${own}; remove one of them.`)
   return Object.fromEntries(entries)
 }
 
@@ -140,7 +152,7 @@ function checkSetting(owner: string, name: string, value: unknown): void {
 
 /** What its tasks are. */
 function workOf(task: unknown, options: TaskOptions = {}): Pick<Plan, 'header' | 'taskName' | 'unique'> {
-  refuseForeign(options)
+  refuseForeign(options, FOREIGN, 'A task of a schedule')
   const definition = calledTask(task)
   const { taskName } = options
   const unique = ruleOf(definition, options)
@@ -149,14 +161,6 @@ function workOf(task: unknown, options: TaskOptions = {}): Pick<Plan, 'header' |
     ...(taskName !== undefined && { taskName }),
     ...(unique && { unique }),
   }
-}
-
-function refuseForeign(options: object): void {
-  const foreign = ['cluster', 'client', 'delay', 'runAt'].find((name) => name in options)
-  if (foreign !== undefined)
-    throw new ConfigError(
-      `The tasks of a schedule cannot have the option "${foreign}"; give it to the schedule itself, or remove it.`,
-    )
 }
 
 /** The type that a setting of one type alone says. */

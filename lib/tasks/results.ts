@@ -1,7 +1,7 @@
 import { type Client, defaultClient } from '../client.ts'
 import { ConfigError, ResultTimeoutError, TaskFailedError } from '../errors.ts'
 import type { TaskHeader } from '../package.ts'
-import type { SavedOutcome } from '../stores/store.ts'
+import { type OutcomeState, type SavedOutcome, WITHDRAWN } from '../stores/store.ts'
 import type { Holder } from '../stores/uniques.ts'
 import { cancelTask } from './cancel.ts'
 import { decode } from './codec.ts'
@@ -59,9 +59,6 @@ export interface TaskRecord<T = unknown> {
   /** Seconds from the enqueueing to the end. */
   readonly timeTaken: number
 }
-
-/** How a task ended: `expired` and `cancelled` ones did not run, or not to their end. Their `success` is false. */
-export type OutcomeState = 'success' | 'failure' | 'expired' | 'cancelled'
 
 /**
  * `running`: a worker shows it. `success`, `failure`, `expired` and `cancelled`: its record says so; also a failure that will be tried again, until
@@ -258,13 +255,7 @@ export function toRecord<T>(outcome: SavedOutcome): TaskRecord<T> {
 }
 
 function stateOfFailure({ code = '' }: FailureRecord): OutcomeState {
-  return WITHDRAWN[code] ?? 'failure'
-}
-
-/** Codes of what is not wanted any more. */
-const WITHDRAWN: Readonly<Record<string, OutcomeState>> = {
-  QCLUSTER_TASK_EXPIRED: 'expired',
-  QCLUSTER_TASK_CANCELLED: 'cancelled',
+  return (WITHDRAWN as Readonly<Record<string, OutcomeState>>)[code] ?? 'failure'
 }
 
 /** Makes an error of a record that has one. */

@@ -91,7 +91,7 @@ export class Schedule {
   readonly timeZone: string
   /** How many more times; -1: without end. */
   readonly repeats: number
-  /** Its next time, also while it is paused; null when there is none. */
+  /** Its next time, also while it is paused; null when there is none, or it has no more repeats. */
   readonly nextRun: Date | null
   readonly intendedDateKwarg?: string
   readonly overlap: Overlap
@@ -119,7 +119,7 @@ export class Schedule {
     if (plan.cron !== undefined) this.cron = plan.cron
     this.timeZone = plan.timeZone
     this.repeats = plan.repeats
-    this.nextRun = plan.next && new Date(plan.next.at)
+    this.nextRun = plan.next && plan.repeats !== 0 ? new Date(plan.next.at) : null
     if (plan.intendedDateKwarg !== undefined) this.intendedDateKwarg = plan.intendedDateKwarg
     this.overlap = plan.overlap
     this.misfire = plan.misfire

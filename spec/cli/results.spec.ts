@@ -8,8 +8,7 @@ import { encode } from '../../lib/tasks/codec.ts'
 import { outcomeOf } from '../contracts/material.ts'
 import { qcluster as run } from './terminal.ts'
 
-describe('the command line, of results', function () {
-  this.timeout(60_000)
+describe('the command line, of results', () => {
   let folder: string
   let store: Store
 
@@ -87,6 +86,9 @@ describe('the command line, of results', function () {
     expect(await ids('--group', 'g')).to.equal('ba')
     expect(await ids('--func', 'boom')).to.equal('b')
     expect(await ids('--state', 'success', '--limit', '1')).to.equal('c')
+    expect(await ids('--state', 'failure')).to.equal('b')
+    expect(await ids('--state', 'cancelled')).to.equal('')
+    expect((await qcluster('tasks', 'list', '--state', 'sleepy')).code).to.equal(2)
     const { stdout } = await qcluster('tasks', 'list')
     const lines = stdout.trimEnd().split('\n')
     expect(lines[0]).to.match(/^Id +Name +Func +Group +State +Attempt +Stopped +Seconds$/)
@@ -101,7 +103,54 @@ describe('the command line, of results', function () {
     expect(stdout)
       .to.match(/^name +bang$/m)
       .and.to.match(/^error +Error: boom\\u001b\[31m$/m)
-    expect(await qcluster('tasks', 'show', 'nobody')).to.include({ code: 1, stdout: '' })
+    const nobody = await qcluster('tasks', 'show', 'nobody')
+    expect(nobody).to.include({ code: 1, stdout: '' })
+    expect(nobody.stderr).to.match(/^No task named "nobody" .* by its id only\.\n$/)
+  })
+
+  it('shows a task that waits as queued, and an id that nobody knows as unknown', async () => {
+    const unknown = await qcluster('tasks', 'show', id, '--json')
+    expect(unknown).to.include({ code: 1, stdout: '' })
+    expect(unknown.stderr).to.match(new RegExp(`^The task "${id}" is unknown: `))
+    const waiting = (await qcluster('enqueue', 'tasks.add', '--delay', '60')).stdout.trim()
+    expect(await qcluster('tasks', 'show', waiting)).to.deep.equal({
+      ...{ code: 0, stdout: `id     ${waiting}\nstate  queued\n`, stderr: '' },
+    })
+    const { code, stdout } = await qcluster('tasks', 'show', waiting, '--json')
+    expect([code, JSON.parse(stdout)]).to.deep.equal([0, { id: waiting, state: 'queued' }])
+  })
+
+  it('retries, cancels and deletes all that it can, and says of what it cannot why', async () => {
+    await store.save([failure(), success()])
+    const other = 'c'.repeat(32)
+    const told = async (...args: string[]) => {
+      const { code, stdout, stderr } = await qcluster('tasks', ...args)
+      return [
+        code,
+        stdout.trim(),
+        stderr
+          .trim()
+          .split('\n')
+          .map((line) => line.slice(0, 24)),
+      ]
+    }
+
+    expect(await told('retry', other, 'sum', 'bang')).to.deep.equal([
+      ...[1, 'enqueued 1', [`The task "${other}`.slice(0, 24), 'Expected a task that has']],
+    ])
+    expect(await told('cancel', other, 'sum', 'nobody')).to.deep.equal([
+      ...[1, 'cancelled 1', ['The task "sum" has ended', 'Expected the id of a tas']],
+    ])
+    expect(await told('cancel', '--group', 'g')).to.deep.equal([0, 'cancelled the group g', ['']])
+    expect(await told('delete', other, 'bang')).to.deep.equal([
+      ...[1, 'deleted 1', [`The task "${other}`.slice(0, 24)]],
+    ])
+    const { code, stdout } = await qcluster('tasks', 'delete', 'sum', 'nobody', '--json')
+    const { deleted, failed } = JSON.parse(stdout)
+    expect([code, deleted, failed.map(({ task }: { task: string }) => task)]).to.deep.equal([
+      ...[1, ['sum'], ['nobody']],
+    ])
+    expect((await qcluster('tasks', 'retry')).code).to.equal(2)
   })
 
   it('enqueues with what the flags say of the task', async () => {
@@ -117,6 +166,13 @@ describe('the command line, of results', function () {
     const one = JSON.parse((await qcluster(...later)).stdout)
     expect(one).to.include({ isNew: true })
     expect(JSON.parse((await qcluster(...later)).stdout)).to.include({ id: one.id, isNew: false })
+    const pieces = ['--group', 'g', '--iter-count', '1', '--iter-cached', '60', '--cached', '0', '--sync']
+    const backOff = ['--retry-factor', '2', '--retry-cap', '60', '--retry-jitter', '0.5']
+    expect(await qcluster('enqueue', 'tasks.add', '1', '2', ...pieces, ...backOff)).to.include({ code: 0 })
+    const whole = JSON.parse((await qcluster('result', 'g', '--json')).stdout)
+    expect(whole).to.deep.include({ name: 'g', result: [3] })
+    expect(Date.parse(whole.expiresAt) - Date.parse(whole.stoppedAt)).to.equal(60_000)
+    expect((await qcluster('enqueue', 'tasks.add', '--retry-jitter', '2')).stderr).to.include('from 0 to 1')
     const wrong = await qcluster('enqueue', 'tasks.add', '--delay', '60', '--run-at', '2100-01-01')
     expect(wrong.code).to.not.equal(0)
     expect(wrong.stderr).to.include('delay and runAt say the same thing')

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { OutcomeRefusedError, StoreError } from '../../lib/errors.ts'
+import { OutcomeRefusedError, StoreError, TaskCancelledError, TaskExpiredError } from '../../lib/errors.ts'
 import {
   createStore,
   type Outcome,
@@ -9,6 +9,8 @@ import {
   type StoreOptions,
 } from '../../lib/stores/index.ts'
 import type { Reservation } from '../../lib/stores/uniques.ts'
+import { encode } from '../../lib/tasks/codec.ts'
+import { encodeError, toFailure } from '../../lib/tasks/failure.ts'
 import { Inbox, outcomeOf, type Peer, peer, range } from './material.ts'
 import type { PeerOrder } from './peer.ts'
 
@@ -127,6 +129,7 @@ export function describeStore(
         expect(listed.map(({ taskId, expiresAt }) => [taskId, expiresAt])).to.deep.equal([
           ['b', soon + 3_600_000],
         ])
+        expect(await store.counts(), 'what has expired and is still there').to.include({ successes: 1 })
         await store.save([outcomeOf('c')])
         expect(await store.counts()).to.include({ successes: 2 })
       })
@@ -371,6 +374,28 @@ export function describeStore(
         expect(await ids({ success: true, limit: 1 })).to.deep.equal(['c'])
         expect(await ids({ group: 'g', func: 'f', success: true })).to.deep.equal(['a'])
         expect(await ids({ group: 'nobody' })).to.be.empty
+      })
+
+      it('lists those that expired or were cancelled, by the code of the failure and not of its cause or its words', async () => {
+        const cancelled = new TaskCancelledError()
+        const says = new Error('{"name":"x",\0"message":"y","code":"QCLUSTER_TASK_CANCELLED"}')
+        const failures = [
+          new TaskExpiredError({ expires: 1 }),
+          cancelled,
+          new Error('x', { cause: cancelled }),
+          says,
+        ]
+        await store.save([
+          outcomeOf('s', { result: encode({ name: 'x', code: 'QCLUSTER_TASK_EXPIRED' }) }),
+          ...failures.map((error, i) =>
+            outcomeOf(`f${i}`, { success: false, fate: 'ack', result: encodeError(toFailure(error)) }),
+          ),
+        ])
+        const ids = async (filter: OutcomeFilter) => (await store.list(filter)).map(({ taskId }) => taskId)
+        expect(await ids({ state: 'expired' })).to.deep.equal(['f0'])
+        expect(await ids({ state: 'cancelled', success: false })).to.deep.equal(['f1'])
+        expect(await ids({ state: 'failure' })).to.deep.equal(['f3', 'f2'])
+        expect(await ids({ state: 'success', success: true })).to.deep.equal(['s'])
       })
 
       it('knows what was decided', async () => {

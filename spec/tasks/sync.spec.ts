@@ -20,6 +20,7 @@ import {
   postExecute,
   preEnqueue,
   queueSize,
+  schedule,
   TaskFailedError,
   type TaskRecord,
 } from '../../lib/index.ts'
@@ -195,6 +196,105 @@ describe('a task that is sync', () => {
       expect((error as Error).message).to.equal(
         'asyncTask("add"): what is sync runs now; remove sync, or delay.',
       )
+    }
+  })
+})
+
+describe('an option of asyncTask and its like', () => {
+  let dataDir: string
+  let client: Client
+
+  before(async () => {
+    dataDir = await mkdtemp(join(tmpdir(), 'qcluster-options-'))
+    client = new Client({ dataDir, sync: true, saveLimit: -1 })
+  })
+  after(async () => {
+    await client.close()
+    await rm(dataDir, { recursive: true })
+  })
+
+  const refusal = (work: Promise<unknown>) =>
+    work.then(
+      () => expect.fail('it is not refused'),
+      (error: Error) => `${error.name}: ${error.message}`,
+    )
+
+  it('that would be ignored because the client is sync is refused, and nothing runs', async () => {
+    let runs = 0
+    const count = defineTask('count', () => runs++)
+    const runAt = new Date(Date.now() + 5_000)
+    for (const options of [{ delay: 5 }, { runAt }])
+      expect(await refusal(asyncTask(count, [], { client, ...options }))).to.equal(
+        'ConfigError: asyncTask("count"): the option sync is on, and what is sync runs now; give sync: false, or neither delay nor runAt.',
+      )
+    expect(runs).to.equal(0)
+    await asyncTask(count, [], { client, runAt: new Date(0) })
+    await asyncTask(count, [], { client, delay: 60, sync: false })
+    expect([runs, await queueSize({ client })]).to.deep.equal([1, 1])
+  })
+
+  it('keeps what is cached, also where no success is saved', async () => {
+    expect(await (await asyncTask(add, [1, 2], { client })).fetch()).to.equal(undefined)
+    const kept = await asyncTask(add, [1, 2], { client, cached: 60 })
+    expect(await kept.fetch()).to.include({ result: 3 })
+    expect(await (await asyncTask(add, [1, 2], { client, cached: 0 })).fetch()).to.equal(undefined)
+    await using other = new Client({ dataDir, sync: true, saveLimit: -1, cached: 60 })
+    expect(await (await asyncTask(add, [1, 2], { client: other })).fetch()).to.include({ result: 3 })
+    for (const cached of [-1, Number.NaN])
+      expect(await refusal(asyncTask(add, [1, 2], { client, cached }))).to.include(
+        'cached must be true, false or',
+      )
+  })
+
+  it('that contradicts another one is refused', async () => {
+    expect(await refusal(asyncTask(add, [1, 2], { client, save: false, cached: 60 }))).to.equal(
+      'ConfigError: asyncTask("add"): what is not saved cannot be cached; remove save: false, or cached.',
+    )
+    const piece = { client, group: 'g', iterCount: 2, save: false }
+    expect(await refusal(asyncTask(add, [1, 2], piece))).to.include('has to be saved until then')
+    const daily = { client, type: 'daily' } as const
+    expect(await refusal(schedule(add, [1, 2], { ...daily, cron: '0 9 * * *' }))).to.equal(
+      'ScheduleError: The schedule of "add" is of type daily, which has no cron; remove one of them.',
+    )
+    expect(await refusal(schedule(add, [1, 2], { client, cron: '0 9 * * *', minutes: 5 }))).to.include(
+      'no minutes',
+    )
+  })
+
+  it('that has no meaning for links, iters, chains and schedules is refused, as the compiler does', async () => {
+    const foreign = { delay: 5 } as object
+    const links = asyncChain([link(add, [1, 2], foreign)], { client })
+    expect(await refusal(links)).to.equal(
+      'ConfigError: A link cannot have the option "delay" for itself; remove it.',
+    )
+    expect(await refusal(asyncIter(add, [[1, 2]], { client, ...foreign }))).to.include('An iter cannot have')
+    expect(await refusal(schedule(add, [1, 2], { client, options: foreign }))).to.include(
+      'A task of a schedule cannot have',
+    )
+    expect(await refusal(asyncChain([link(add, [1, 2])], { client, ...foreign }))).to.include(
+      'A chain has no option "delay"',
+    )
+  })
+})
+
+describe('a chain', () => {
+  it('has no id when its enqueueing was refused', async () => {
+    const end = preEnqueue(() => {
+      throw new Error('not today')
+    })
+    const dataDir = await mkdtemp(join(tmpdir(), 'qcluster-chain-'))
+    const client = new Client({ dataDir })
+    const chain = new Chain({ client }).append(add, [1, 2])
+    try {
+      const refused = await chain.run().catch((error: Error) => error.message)
+      expect([refused, chain.id, await chain.current()]).to.deep.equal(['not today', undefined, undefined])
+      end()
+      expect(await chain.run()).to.equal(chain.id)
+      expect(await chain.current()).to.equal(0)
+    } finally {
+      end()
+      await client.close()
+      await rm(dataDir, { recursive: true })
     }
   })
 })
