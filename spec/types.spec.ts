@@ -7,6 +7,7 @@ import type {
   TaskFailedError,
   TaskFunction,
   TaskRecord,
+  WorkerOutcome,
 } from '../lib/index.ts'
 import { AsyncTask } from '../lib/tasks/async-task.ts'
 import { asyncChain, Chain } from '../lib/tasks/chain.ts'
@@ -184,8 +185,8 @@ const compiled = {
     postSpawn((process) => same<typeof process, string>(true))
     postExecute((task) => same<typeof task.error, ErrorRecord | undefined>(true))
     onError(({ error }) => same<typeof error, ErrorRecord>(true))
-    postExecuteInWorker((task, { success, result }) =>
-      same<[typeof task, typeof success, typeof result], [SignalledTask, boolean, unknown]>(true),
+    postExecuteInWorker((task, outcome) =>
+      same<[typeof task, typeof outcome], [SignalledTask, WorkerOutcome]>(true),
     )
     const end = postExecute(() => {})
     same<typeof end, () => void>(true)
