@@ -21,6 +21,8 @@ export type Receipt = { readonly __receipt: unique symbol } | number | string | 
 export interface Delivery extends Package {
   /** How often the broker has handed this package out, this time included: 1 for the first. */
   readonly deliveries: number
+  /** There may be another copy of it: whoever sent it had to send it again, not knowing whether the first one was kept. */
+  readonly isResent?: boolean
   readonly receipt: Receipt
 }
 

@@ -201,6 +201,7 @@ export class RabbitmqConsumer implements Consumer {
       attempt: countOf(headers[HEADERS.attempt]),
       body: content.toString(),
       deliveries: 1 + countOf(headers[this.#parts.link.traits.returnsHeader]),
+      ...(headers[HEADERS.resent] === true && { isResent: true }),
       receipt,
     }
   }

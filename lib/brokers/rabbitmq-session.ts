@@ -38,6 +38,8 @@ export interface Desk<TParcel extends Parcel> {
 export const HEADERS = {
   run: 'qcluster-run',
   attempt: 'qcluster-attempt',
+  /** On what was sent before and not confirmed: a copy of it may be kept as well. */
+  resent: 'qcluster-resent',
   reason: 'qcluster-reason',
   diedAt: 'qcluster-died-at',
 } as const
@@ -159,7 +161,12 @@ export class Session<TParcel extends Parcel> {
       messageId: taskId,
       persistent: true,
       mandatory: true,
-      headers: { [HEADERS.run]: run, [HEADERS.attempt]: attempt, ...letter.headers },
+      headers: {
+        [HEADERS.run]: run,
+        [HEADERS.attempt]: attempt,
+        ...(parcel.tries > 1 && { [HEADERS.resent]: true }),
+        ...letter.headers,
+      },
     }
     this.#write(letter.route, content, properties, (error) => this.#settle(parcel, error))
   }

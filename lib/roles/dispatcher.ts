@@ -120,7 +120,7 @@ export class Dispatcher {
       if (delivery.deliveries > this.#options.maxDeliveries) {
         held.place = 'unfinished'
         unfinished.push(held)
-      } else if (delivery.deliveries > 1 || delivery.run > 1 || opened.header.follows !== undefined) {
+      } else if (mayBeKnown(delivery, opened)) {
         held.place = 'asked'
         asked.push(held)
       } else this.#waiting.push(held)
@@ -559,6 +559,11 @@ function isUndecided({ place, opened, receipt, verdict }: Held): boolean {
 /** The same without a receipt: it is asked about when it is handed out anew. */
 function isUnheard({ place, receipt, verdict }: Held): boolean {
   return place === 'ended' && receipt === null && verdict === null
+}
+
+/** Whether its run may have been decided before: it was handed out, or sent, more than once, or may have been. */
+function mayBeKnown({ deliveries, run, isResent }: Delivery, { header }: OpenedPackage): boolean {
+  return deliveries > 1 || run > 1 || isResent === true || header.follows !== undefined
 }
 
 const idOf = ({ opened }: Held): string => opened?.header.id ?? ''

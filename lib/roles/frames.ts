@@ -124,7 +124,7 @@ export type PusherToMonitor =
   | { readonly kind: 'settled'; readonly keys: readonly RunKey[] }
   /** A worker's connection has ended with these runs unfinished. */
   | { readonly kind: 'left'; readonly worker: string; readonly jobs: readonly Job[] }
-  /** Redelivered: have these been decided? */
+  /** Handed out or sent more than once: have these been decided? */
   | { readonly kind: 'lookup'; readonly headers: readonly TaskHeader[] }
   /** Handed out too often without an outcome. */
   | { readonly kind: 'unfinished'; readonly jobs: readonly Job[] }

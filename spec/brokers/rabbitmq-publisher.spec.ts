@@ -1,4 +1,5 @@
 import { EventEmitter, once } from 'node:events'
+import type { Options } from 'amqplib'
 import { expect } from 'chai'
 import type { Link } from '../../lib/brokers/rabbitmq-link.ts'
 import { letterOf, Publisher } from '../../lib/brokers/rabbitmq-publisher.ts'
@@ -8,9 +9,24 @@ type Answer = (error: Error | null) => void
 /** A channel that confirms what is published on it. */
 class FakeConfirmChannel extends EventEmitter {
   readonly keys: string[] = []
+  readonly headers: Record<string, unknown>[] = []
+  /** It keeps to itself that it has kept what has a task id. */
+  isSilent = false
 
-  publish(_exchange: string, key: string, _content: Buffer, _properties: object, answer: Answer): boolean {
+  publish(
+    _exchange: string,
+    key: string,
+    _content: Buffer,
+    { messageId, headers = {} }: Options.Publish,
+    answer: Answer,
+  ): boolean {
     this.keys.push(key)
+    if (messageId !== undefined) this.headers.push(headers)
+    if (messageId !== undefined && this.isSilent) {
+      this.once('close', () => answer(new Error('channel closed')))
+      this.emit('kept')
+      return true
+    }
     setImmediate(() => {
       answer(null)
       this.emit('confirmed')
@@ -67,5 +83,24 @@ describe('the publisher to RabbitMQ', () => {
     await publishing
     expect((await first).keys).to.deep.equal(['qcluster.nowhere'])
     expect((await second).keys).to.have.length(2)
+  })
+
+  it('says of what it sends again that a copy of it may be kept', async () => {
+    const link = new FakeLink(Promise.resolve())
+    const publisher = new Publisher({ connect: async () => link as unknown as Link, timeout: 2_000 })
+    const sealed = { taskId: 't', run: 1, attempt: 1, body: '' }
+    const opening = link.nextChannel()
+    const publishing = publisher.publish([letterOf({ queue: 'q', package: sealed })])
+    const first = await opening
+    first.isSilent = true
+    await once(first, 'kept')
+
+    const second = link.nextChannel()
+    await first.close()
+    await publishing
+    expect(first.headers).to.deep.equal([{ 'qcluster-run': 1, 'qcluster-attempt': 1 }])
+    expect((await second).headers).to.deep.equal([
+      { 'qcluster-run': 1, 'qcluster-attempt': 1, 'qcluster-resent': true },
+    ])
   })
 })

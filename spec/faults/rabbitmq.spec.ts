@@ -306,6 +306,28 @@ describe('a cluster whose RabbitMQ fails', function () {
     expect(cluster.stat.reincarnations).to.equal(0)
   })
 
+  it('runs once what was sent twice, since nobody heard that it was kept the first time', async () => {
+    const note = (n: number) => asyncTask('ledger.note', [ledgerFile(), n] as never[], { client })
+    await note(0)
+    wire.muffle()
+    const enqueued = Promise.all(Array.from({ length: 50 }, (_, n) => note(n + 1)))
+    await using other = new Client({ ...options, broker: server.url })
+    await eventually(() => other.queueSize(), 51)
+    wire.unmuffle()
+    wire.cut()
+    const tasks = await enqueued
+    expect(await other.queueSize(), 'copies and all').to.equal(101)
+    await cluster.start()
+    for (const task of tasks) await task.result({ wait: 60_000 })
+    const inFlight = () =>
+      other.atBroker(
+        async (broker, { settings: { name } }) =>
+          (await broker.queueSize(name)) + (await broker.lockSize(name)),
+      )
+    await eventually(inFlight, 0)
+    expect(await runs()).to.have.length(51)
+  })
+
   it('lets whoever enqueues wait until it is back', async () => {
     wire.hangUp()
     const task = asyncTask('math.add', [1, 2] as never[], { client })

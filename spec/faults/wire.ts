@@ -9,6 +9,7 @@ export class Wire {
   /** How often it hung up on somebody who came. */
   refused = 0
   #isMute = false
+  #isMuffled = false
   #isClosed = false
 
   /** Listens at a port of its own, for what listens at `target`. */
@@ -52,6 +53,16 @@ export class Wire {
     this.#isMute = false
   }
 
+  /** From now on the server hears all that is said to it, and is not heard. */
+  muffle(): void {
+    this.#isMuffled = true
+  }
+
+  /** For new connections; one that lost an answer stays muffled. */
+  unmuffle(): void {
+    this.#isMuffled = false
+  }
+
   async close(): Promise<void> {
     this.cut()
     await new Promise((resolve) => this.#server.close(resolve))
@@ -64,18 +75,15 @@ export class Wire {
       return
     }
     const server = connect(this.#target, '127.0.0.1')
-    for (const [from, to] of [
-      [client, server],
-      [server, client],
-    ] as const)
-      this.#carry(from, to)
+    this.#carry(client, server, () => this.#isMute)
+    this.#carry(server, client, () => this.#isMute || this.#isMuffled)
   }
 
-  #carry(from: Socket, to: Socket): void {
+  #carry(from: Socket, to: Socket, isLost: () => boolean): void {
     let hasLost = false
     this.#sockets.add(from)
     from.on('data', (data) => {
-      hasLost ||= this.#isMute
+      hasLost ||= isLost()
       if (!hasLost) to.write(data)
     })
     from.on('error', () => {})

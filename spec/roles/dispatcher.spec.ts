@@ -154,13 +154,13 @@ describe('the dispatcher', () => {
     expect(settled.map(({ type }) => type)).to.deep.equal(['retry'])
   })
 
-  it('asks the monitor about a redelivered run before it runs it', () => {
+  it('asks the monitor about a run that was redelivered, or sent again, before it runs it', () => {
     const { dispatcher, toMonitor, monitor, worker } = desk()
     monitor()
     const w1 = worker('w1')
-    const [a, second] = [headerOf(), headerOf({ run: 2 })]
-    dispatcher.take([deliver(a, 2), deliver(second)])
-    expect(toMonitor).to.deep.equal([{ kind: 'lookup', headers: [a, second] }])
+    const [a, second, resent] = [headerOf(), headerOf({ run: 2 }), headerOf()]
+    dispatcher.take([deliver(a, 2), deliver(second), { ...deliver(resent), isResent: true }])
+    expect(toMonitor).to.deep.equal([{ kind: 'lookup', headers: [a, second, resent] }])
     expect(w1).to.deep.equal([])
     dispatcher.hearMonitor({ kind: 'unknown', keys: [key(a)] })
     expect(w1).to.deep.equal([a.id])
