@@ -165,7 +165,8 @@ function fail(error: unknown): void {
 /** What was recorded before a report arrives before it, so that the log tells things in their order. */
 function report(message: Upward): void {
   flushRecords()
-  if (process.connected) process.send?.(message)
+  // A parent that is gone, though nobody was told yet, must not count as an error of ours: `disconnect` comes next.
+  if (process.connected) process.send?.(message, () => {})
 }
 
 /** Vitals that find the channel full are left out: the next ones say more. */
@@ -194,7 +195,11 @@ function flushRecords(): void {
     channel.takeOrphans(records)
     return
   }
-  const room = process.send?.({ kind: 'records', records } satisfies Upward, () => reopen())
+  const sent = (error: Error | null) => {
+    if (error) channel.takeOrphans(records)
+    else reopen()
+  }
+  const room = process.send?.({ kind: 'records', records } satisfies Upward, sent)
   if (room === false) channel.full = true
 }
 

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -255,6 +255,17 @@ describe('a process as an actor', function () {
       const { ask, actor } = parrot({ marker }, { killAfter: 60_000 })
       await ask({ type: 'introduce' }, 'said')
       actor.stop()
+      await gone(pids[0] as number)
+      expect(await readFile(marker, 'utf8')).to.equal('process.orphaned')
+    })
+
+    it('goes on to its end where it has something to say to a parent that is gone already', async () => {
+      const [marker, after] = [join(folder, 'orphaned'), join(folder, 'gone')]
+      const { ask, order, actor } = parrot({ marker, lingers: true, orphanGrace: 300 }, { killAfter: 60_000 })
+      await ask({ type: 'introduce' }, 'said')
+      order({ type: 'gossip', after })
+      actor.stop()
+      await writeFile(after, '')
       await gone(pids[0] as number)
       expect(await readFile(marker, 'utf8')).to.equal('process.orphaned')
     })
