@@ -29,7 +29,7 @@ export interface Settings extends Readonly<Omit<z.output<typeof optionTable>, 's
 export type LogLevel = Settings['logLevel']
 
 /** Where the value of an option came from. */
-export type Origin = 'flag' | 'env' | 'altClusters' | 'file' | 'default'
+type Origin = 'flag' | 'env' | 'altClusters' | 'file' | 'default'
 
 export interface ResolveOptions {
   /** Where the config file is looked for, and what relative paths start from; the working directory. */

@@ -9,7 +9,7 @@ import type { LogLevel, Settings } from './config.ts'
 import { ConfigError, type ErrorRecord, toErrorRecord } from './errors.ts'
 
 /** The level of a record: that of the log without `silent`. */
-export type Level = Exclude<LogLevel, 'silent'>
+type Level = Exclude<LogLevel, 'silent'>
 
 /** A process of the cluster that speaks of itself. */
 interface Speaker {
@@ -31,7 +31,7 @@ interface ClusterServing extends ClusterNamed {
 }
 
 /** A run of a task. */
-export interface TaskFields {
+interface TaskFields {
   readonly taskId: string
   /** The task's human name. */
   readonly task: string

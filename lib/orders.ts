@@ -8,7 +8,7 @@ import type { Signer } from './signing.ts'
 type Obey = (cluster: Cluster, ...args: readonly unknown[]) => unknown
 
 /** Every order, by its name. */
-export const ORDERS: Readonly<Record<string, Obey>> = {
+const ORDERS: Readonly<Record<string, Obey>> = {
   ping: ({ stat: { status, queue, host, pid, uptime } }) => ({ status, queue, host, pid, uptime }),
   pause: (cluster) => after(cluster.pause(), 'paused'),
   resume: (cluster) => after(cluster.resume(), 'resumed'),

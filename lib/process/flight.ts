@@ -9,7 +9,7 @@ import type { AnyActorLogic, AnyEventObject, AnyMachineSnapshot, AnyStateMachine
 import { decisive } from './portrait.ts'
 
 /** Where a machine is, and what it decides by. */
-export interface Stand {
+interface Stand {
   readonly at: number
   readonly status: string
   readonly state: unknown

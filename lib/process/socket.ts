@@ -245,7 +245,7 @@ const NOBODY_THERE = new Set(['ENOENT', 'ECONNREFUSED', 'ECONNRESET'])
  *
  * @throws The system's error when it fails for any other reason.
  */
-export async function connectIfThere<TIn extends FrameMessage, TOut extends FrameMessage>(
+async function connectIfThere<TIn extends FrameMessage, TOut extends FrameMessage>(
   path: string,
 ): Promise<FrameSocket<TIn, TOut> | undefined> {
   try {

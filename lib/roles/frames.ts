@@ -98,7 +98,7 @@ export type PusherToWorker =
   | AllCancelled
 
 /** All that is cancelled as far as is known; in place of what was said before. */
-export interface AllCancelled {
+interface AllCancelled {
   readonly kind: 'cancelled'
   readonly cancellations: readonly Cancellation[]
 }

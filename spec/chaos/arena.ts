@@ -110,7 +110,7 @@ export function isStopped(pid: number): boolean {
   return state === undefined || state === 'T'
 }
 
-export function readProc(path: string): string {
+function readProc(path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch {

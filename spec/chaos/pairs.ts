@@ -40,7 +40,7 @@ function canLast({ type, id, always = [] }: AnyStateNode): boolean {
   return type === 'atomic' && id !== 'cluster.idle' && always.every(({ guard }) => guard !== undefined)
 }
 
-export type Order = keyof typeof ORDERS
+type Order = keyof typeof ORDERS
 
 /** What an order needs to be under way before the next one is given, in milliseconds. */
 export const ORDERS = {

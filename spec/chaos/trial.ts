@@ -1,10 +1,11 @@
 /** One blow to a cluster under load, and the ledger after it. */
-import { type ChildProcess, execFileSync } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { availableParallelism, loadavg } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { titleOf } from '../stories/stage.ts'
 import { Arena, isStopped, kill } from './arena.ts'
 import { type Doubles, doublesIn } from './ledger.ts'
 import { type Blow, ORDERS, wayTo } from './pairs.ts'
@@ -150,7 +151,7 @@ async function leftBy(arena: Arena, exited: Promise<unknown>): Promise<string[]>
     await sleep(50)
     living = arena.living()
   }
-  const left = living.map((pid) => `process ${pid} is left: ${titleOf(pid)}`)
+  const left = living.map((pid) => `process ${pid} is left: ${titleOf(pid) || 'gone meanwhile'}`)
   return [...(isOver ? [] : ['the cluster did not end']), ...left]
 }
 
@@ -187,12 +188,4 @@ function tell(cluster: ChildProcess, order: string): void {
 /** How much longer than on a free machine everything may take. */
 function slowness(): number {
   return Math.min(4, Math.max(1, (loadavg()[0] ?? 0) / availableParallelism()))
-}
-
-function titleOf(pid: number): string {
-  try {
-    return execFileSync('ps', ['-o', 'args=', '-p', `${pid}`], { encoding: 'utf8' }).trim()
-  } catch {
-    return 'gone meanwhile'
-  }
 }

@@ -35,7 +35,7 @@ export function rowsOf(actors: Actors, now: number): Row[] {
 }
 
 /** The machine that an actor belongs to: itself, or the next one above. */
-export function machineOf(actors: Actors, id: string | undefined): Actor | undefined {
+function machineOf(actors: Actors, id: string | undefined): Actor | undefined {
   const actor = actors.get(id)
   return !actor || actor.chart ? actor : machineOf(actors, actor.parent)
 }
