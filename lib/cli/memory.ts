@@ -32,7 +32,7 @@ function memory({ workers, ...flags }: Flags): Promise<void> {
       {
         look: async () => remember(await Stat.getAll(), lowest),
         json: (clusters) => clusters.map(dataOf),
-        pages: [(clusters) => page(clusters, [...lowest.values()], workers === true)],
+        pages: [(clusters, room) => page(clusters, [...lowest.values()], workers === true, room)],
       },
       flags,
     ),
@@ -54,11 +54,11 @@ function remember(clusters: Stat[], lowest: Map<string, Low>): Stat[] {
   return clusters
 }
 
-function page(clusters: readonly Stat[], lows: readonly Low[], workers: boolean): Page {
+function page(clusters: readonly Stat[], lows: readonly Low[], workers: boolean, room: number): Page {
   if (clusters.length === 0) return { lines: ['No clusters appear to be running.'], bar: '' }
-  const lines = tableLines(COLUMNS, clusters)
+  const lines = tableLines(COLUMNS, clusters, room)
   return {
-    lines: workers ? [...lines, '', ...tableLines(workerColumns(clusters), clusters)] : lines,
+    lines: workers ? [...lines, '', ...tableLines(workerColumns(clusters), clusters, room)] : lines,
     bar: lows
       .map(({ host, share, at }) => plain(`${host}: lowest ${percent(share)} at ${timeOf(at)}`))
       .join('  '),

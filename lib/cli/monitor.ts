@@ -37,8 +37,8 @@ function monitor(flags: Flags): Promise<void> {
   })
 }
 
-function clusters(view: View): Page {
-  return { lines: linesOf(view, tableLines(COLUMNS, view.clusters)), bar: barOf(view) }
+function clusters(view: View, room: number): Page {
+  return { lines: linesOf(view, tableLines(COLUMNS, view.clusters, room)), bar: barOf(view) }
 }
 
 function machines(view: View): Page {
@@ -58,7 +58,8 @@ function linesOf({ clusters }: View, lines: string[]): string[] {
 function barOf({ broker, queue, queued, locked, saved }: View): string {
   const { successes = '?', failures = '?' } = saved ?? {}
   const waiting = locked > 0 ? `${queued}(${locked})` : queued
-  return plain(`${queue} on ${broker}  Queued ${waiting}  Success ${successes}  Failures ${failures}`)
+  // Where there is no room for all of it, the broker's words end it.
+  return plain(`Queued ${waiting}  Success ${successes}  Failures ${failures}  ${queue} on ${broker}`)
 }
 
 /** The columns of the reference's `qmonitor`, in its colours. */
@@ -101,12 +102,16 @@ function branches(children: Stat['processes'], at: number): Branch[] {
   return children.map((child, n) => ({ ...child, branch: n < last ? '   ├─ ' : '   └─ ', at }))
 }
 
+/** What a machine is at stands beside its state: a column of its own would stand where the longest state ends. */
 const TREE: Columns<Branch> = {
   Process: ({ branch, id }) => `${branch}${id}`,
-  State: (one) => styled(stateWords(one).replaceAll('.', ' › '), stateStyle(one)),
   Pid: ({ pid }) => pid ?? '',
-  Task: ({ tasks, at }) => tasks.map((task) => taskWords(task, at)).join(', '),
+  State: (one) => styled([placeOf(one), tasksOf(one)].filter(Boolean).join('  '), stateStyle(one)),
 }
+
+const placeOf = (one: Branch): string => stateWords(one).replaceAll('.', ' › ')
+
+const tasksOf = ({ tasks, at }: Branch): string => tasks.map((task) => taskWords(task, at)).join(', ')
 
 function stateStyle({ state, blocked }: Branch): Style | undefined {
   if (blocked || state === 'down' || state.startsWith('failed')) return 'red'

@@ -4,6 +4,7 @@ import { emitKeypressEvents } from 'node:readline'
 import { styleText } from 'node:util'
 import * as ansi from 'ansi-escapes'
 import truncate from 'cli-truncate'
+import stringWidth from 'string-width'
 import { jsonOf } from './values.ts'
 
 /** What fills the screen, and the line at its bottom. */
@@ -17,8 +18,11 @@ export interface Show<T> {
   readonly look: () => Promise<T>
   readonly json: (seen: T) => unknown
   /** Turned by Tab, the first one first. */
-  readonly pages: readonly ((seen: T) => Page)[]
+  readonly pages: readonly MakePage<T>[]
 }
+
+/** @param room columns that there are */
+type MakePage<T> = (seen: T, room: number) => Page
 
 /** How it is shown: as JSON, once as text, or on a screen where there is one. */
 export interface Manner {
@@ -32,7 +36,10 @@ export async function present<T>(show: Show<T>, { json, runOnce }: Manner): Prom
   if (isScreen && !runOnce && !json) return showScreen(show)
   const seen = await show.look()
   if (json) console.log(jsonOf(show.json(seen)))
-  else console.log(textOf((show.pages[0] as Show<T>['pages'][number])(seen)))
+  else
+    console.log(
+      textOf((show.pages[0] as MakePage<T>)(seen, process.stdout.columns ?? Number.POSITIVE_INFINITY)),
+    )
 }
 
 function textOf({ lines, bar }: Page): string {
@@ -47,7 +54,7 @@ async function showScreen<T>({ look, pages }: Show<T>): Promise<void> {
   const desk = new EventEmitter<{ stir: [] }>()
   let turned = 0
   const hint = pages.length > 1 ? '(Tab turns, q quits)' : '(q quits)'
-  const draw = async () => paint(await pageOf(look, pages[turned % pages.length] as (seen: T) => Page), hint)
+  const draw = async () => paint(await pageOf(look, pages[turned % pages.length] as MakePage<T>), hint)
   using _terminal = openTerminal({
     end: () => ended.abort(),
     turn: () => {
@@ -63,9 +70,9 @@ async function showScreen<T>({ look, pages }: Show<T>): Promise<void> {
 }
 
 /** A broker that cannot be reached now may be back in a second. */
-async function pageOf<T>(look: () => Promise<T>, page: (seen: T) => Page): Promise<Page> {
+async function pageOf<T>(look: () => Promise<T>, page: MakePage<T>): Promise<Page> {
   try {
-    return page(await look())
+    return page(await look(), process.stdout.columns)
   } catch (error) {
     return { lines: [(error as Error).message], bar: 'Trying again each second' }
   }
@@ -87,13 +94,19 @@ function paint({ lines, bar }: Page, hint: string): void {
   const seen =
     lines.length > room ? [...lines.slice(0, room - 1), `… ${lines.length - room + 1} more`] : lines
   const body = Array.from({ length: room }, (_, n) => truncate(seen[n] ?? '', columns) + ansi.eraseEndLine)
-  const foot = styleText('inverse', truncate(`${bar}  ${hint}`, columns).padEnd(columns))
+  const foot = styleText('inverse', `${fitted(bar, columns - hint.length - 2)}  ${hint}`.slice(-columns))
   process.stdout.write(
     ansi.beginSynchronizedOutput +
       ansi.cursorTo(0, 0) +
       [...body, foot].join('\r\n') +
       ansi.endSynchronizedOutput,
   )
+}
+
+/** Exactly so wide. */
+function fitted(text: string, width: number): string {
+  const cut = width > 0 ? truncate(text, width) : ''
+  return cut + ' '.repeat(Math.max(0, width - stringWidth(cut)))
 }
 
 interface Hands {

@@ -11,12 +11,31 @@ export type Cell = string | number | readonly [text: string | number, style: Sty
 /** Head → what the column shows of a row. */
 export type Columns<Row> = Readonly<Record<string, (row: Row) => Cell>>
 
-/** The lines of a table, the head first. */
-export function tableLines<Row>(columns: Columns<Row>, rows: readonly Row[]): string[] {
+/**
+ * The lines of a table, the head first. Where that would be wider than the room, the table is turned: the heads stand one below
+ * the other, and each row beside them.
+ */
+export function tableLines<Row>(
+  columns: Columns<Row>,
+  rows: readonly Row[],
+  room = Number.POSITIVE_INFINITY,
+): string[] {
   const shows = Object.values(columns)
-  const lines: Cell[][] = [Object.keys(columns), ...rows.map((row) => shows.map((show) => show(row)))]
-  const widths = shows.map((_, column) => Math.max(...lines.map((line) => widthOf(line[column] as Cell))))
-  return lines.map((line) => aligned(line, widths))
+  const cells: Cell[][] = [Object.keys(columns), ...rows.map((row) => shows.map((show) => show(row)))]
+  const upright = layOut(cells)
+  if (upright.width <= room) return upright.lines
+  const turned = layOut(shows.map((_, column) => cells.map((line) => line[column] as Cell)))
+  return turned.width < upright.width ? turned.lines : upright.lines
+}
+
+const GAP = '  '
+
+function layOut(cells: readonly (readonly Cell[])[]): { lines: string[]; width: number } {
+  const widths = (cells[0] ?? []).map((_, column) =>
+    Math.max(...cells.map((line) => widthOf(line[column] as Cell))),
+  )
+  const width = widths.reduce((sum, one) => sum + one, GAP.length * (widths.length - 1))
+  return { lines: cells.map((line) => aligned(line, widths)), width }
 }
 
 /** Names of tasks, queues and hosts are not ours: none may move the cursor or begin a line. */
@@ -34,7 +53,7 @@ export function clock(seconds: number): string {
 function aligned(cells: readonly Cell[], widths: readonly number[]): string {
   return cells
     .map((cell, column) => shown(cell) + ' '.repeat((widths[column] as number) - widthOf(cell)))
-    .join('  ')
+    .join(GAP)
     .trimEnd()
 }
 

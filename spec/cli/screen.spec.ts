@@ -110,7 +110,7 @@ describe('the command line, on a screen', function () {
     const second = await shows('worker-2')
     expect(second).to.contain('four-plain-words-here [default] on tower: Working')
     expect(second).to.match(
-      /├─ worker-1 +running › working +7 +ten-blue-old-pages 'scan' for 0:00:\d\d, 40 % page 4 of 10/,
+      /├─ worker-1 +7 +running › working +ten-blue-old-pages 'scan' for 0:00:\d\d, 40 % page 4 of 10/,
     )
     type('q')
     expect(await exited).to.equal(0)

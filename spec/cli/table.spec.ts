@@ -25,4 +25,20 @@ describe('a table', () => {
       '0:00:00',
     ])
   })
+
+  it('is turned where it is wider than the room, if that makes it narrower', () => {
+    const columns = {
+      Host: (n: number) => `host ${n}`,
+      'Available (MB)': (n: number) => n,
+      Up: () => '0:00:01',
+    }
+    const upright = ['Host    Available (MB)  Up', 'host 7  7               0:00:01']
+    expect(tableLines(columns, [7], 31)).to.deep.equal(upright)
+    expect(tableLines(columns, [7], 30)).to.deep.equal([
+      'Host            host 7',
+      'Available (MB)  7',
+      'Up              0:00:01',
+    ])
+    expect(tableLines({ A: String }, [1, 2, 3], 0)).to.deep.equal(['A', '1', '2', '3'])
+  })
 })
