@@ -193,9 +193,12 @@ function transitionOf(
 /** A guard that is made of others has no name of its own. */
 const COMBINED = /^(and|or|not|stateIn)$/
 
-/** What XState calls an end of an invoked actor says little to a reader. */
-function nameOf(event: string): string {
-  const [, end, actor] = /^xstate\.(done|error)\.actor\.(.+)$/.exec(event) ?? []
+/** What XState calls the end of a wait or of an invoked actor says little to a reader. */
+export function nameOf(event: string): string {
+  const [, delay] = /^xstate\.after\.([^.]+)\./.exec(event) ?? []
+  if (delay !== undefined) return `after ${delayOf(delay)}`
+  // An invocation without an id is called by its number and its state.
+  const [, end, actor] = /^xstate\.(done|error)\.actor\.(?:\d+\.)?(.+)$/.exec(event) ?? []
   if (end === undefined) return event
   return `${actor === '*' ? 'actor' : actor} ${end === 'done' ? 'done' : 'failed'}`
 }

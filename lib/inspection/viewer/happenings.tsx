@@ -1,6 +1,6 @@
 import { memo } from 'preact/compat'
 import type { Actors, Happening } from './actors.ts'
-import { placesOf } from './chart.ts'
+import { nameOf, placesOf } from './chart.ts'
 import { linkTo } from './route.ts'
 import { clock } from './time.ts'
 import { lineOf } from './tree.ts'
@@ -54,7 +54,7 @@ const Entry = memo(({ actors, happening }: { actors: Actors; happening: Happenin
       )}
       {kind === 'event' && (
         <span class="event">
-          {event}
+          {nameOf(event)}
           {count > 1 && <span class="times"> ×{count}</span>}
           {payload && (
             <details>

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from 'preact/hooks'
 import type { Actor, Block } from './actors.ts'
 import { type Sight, State } from './app.tsx'
-import type { Chart } from './chart.ts'
+import { type Chart, nameOf } from './chart.ts'
 import { Diagram } from './diagram.tsx'
 import { Happenings } from './happenings.tsx'
 import { layoutFor } from './layouts.ts'
@@ -79,7 +79,7 @@ export function Portrait({ actor, now }: { actor: Actor; now: number }) {
             : `ended ${lasted(now - actor.endedAt)} ago`}
         </span>
         {actor.scenes.shown?.event && !actor.sinceAtLeast && (
-          <code class="event">{actor.scenes.shown.event}</code>
+          <code class="event">{nameOf(actor.scenes.shown.event)}</code>
         )}
       </header>
       {actor.block && <p class="note troubled">{BLOCKS[actor.block]}</p>}

@@ -1,7 +1,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import type { Actor, Actors } from './actors.ts'
 import type { Sight } from './app.tsx'
-import { placesOf } from './chart.ts'
+import { nameOf, placesOf } from './chart.ts'
 import { linkTo } from './route.ts'
 import { clock } from './time.ts'
 import { type Line, lineOf, rowsOf } from './tree.ts'
@@ -82,7 +82,7 @@ function Step({ line: { happening, from, to }, at }: { line: Line; at: (actor: A
   const words = {
     change: placesOf(leaves),
     dropped: `${count} events not told`,
-    event: count > 1 ? `${event} ×${count}` : event,
+    event: count > 1 ? `${nameOf(event)} ×${count}` : nameOf(event),
   }[kind]
   const isOwn = start === end
   return (

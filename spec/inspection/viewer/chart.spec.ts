@@ -5,6 +5,7 @@ import {
   chartOf,
   type Definition,
   leavesOf,
+  nameOf,
   pathsOf,
   placesOf,
 } from '../../../lib/inspection/viewer/chart.ts'
@@ -69,6 +70,18 @@ describe('a chart', () => {
     expect(leavesOf(value)).to.deep.equal(['running.intake.taking', 'running.staff.settled'])
     expect(placesOf(leavesOf(value))).to.equal('running: taking, settled')
     expect(placesOf(leavesOf({ alive: 'up' }))).to.equal('alive.up')
+  })
+
+  it('calls what XState sends by itself as a reader would', () => {
+    const names = {
+      'xstate.after.WAIT.scheduler.running.waiting': 'after WAIT',
+      'xstate.after.1500.lamp.on': 'after 1.5 s',
+      'xstate.done.actor.0.child.examining': 'child.examining done',
+      'xstate.error.actor.connectStore': 'connectStore failed',
+      'xstate.done.actor.*': 'actor done',
+      'process.exited': 'process.exited',
+    }
+    for (const [event, name] of Object.entries(names)) expect(nameOf(event)).to.equal(name)
   })
 
   it('is there for a machine only, and bears whatever is written in a definition', () => {
