@@ -10,8 +10,8 @@ import { type Broker, createBroker } from '../../lib/brokers/index.ts'
 import { Signer } from '../../lib/signing.ts'
 import { composeStat, sealStat } from '../../lib/stat.ts'
 import type { ProcessStat } from '../../machines/protocol.ts'
+import { BIN } from '../stories/stage.ts'
 
-const bin = join(import.meta.dirname, '..', '..', 'dist', 'lib', 'cli', 'bin.js')
 const signer = new Signer(['key'])
 const ENTERS = '\u001b[?1049h'
 const LEAVES = '\u001b[?1049l'
@@ -76,7 +76,7 @@ describe('the command line, on a screen', function () {
 
   /** Runs a command in a terminal of 14 lines and 100 columns, which `script` makes. */
   function atTerminal(command: string) {
-    const line = `stty rows 14 cols 100; echo $$ > pid; exec ${process.execPath} ${bin} ${command}`
+    const line = `stty rows 14 cols 100; echo $$ > pid; exec ${process.execPath} ${BIN} ${command}`
     const child = spawn('script', ['-qefc', line, '/dev/null'], { cwd: folder, env: environment })
     running.push(child)
     let seen = ''
@@ -137,7 +137,7 @@ describe('the command line, on a screen', function () {
 
   it('shows memory as the clusters tell it, also of other hosts, as text where there is no terminal', async () => {
     expect(hostname()).to.not.equal('tower')
-    const { stdout } = await promisify(execFile)(process.execPath, [bin, 'memory', '--workers'], {
+    const { stdout } = await promisify(execFile)(process.execPath, [BIN, 'memory', '--workers'], {
       cwd: folder,
       env: environment,
     })
@@ -149,7 +149,7 @@ describe('the command line, on a screen', function () {
 
   it('shows both as JSON', async () => {
     const json = async (command: string) => {
-      const { stdout } = await promisify(execFile)(process.execPath, [bin, command, '--json'], {
+      const { stdout } = await promisify(execFile)(process.execPath, [BIN, command, '--json'], {
         cwd: folder,
         env: environment,
       })

@@ -12,7 +12,7 @@ import {
   type Settlement,
 } from '../../lib/brokers/index.ts'
 import { BrokerError } from '../../lib/errors.ts'
-import { eventually, Inbox, type Peer, packageOf, peer, range, taskIds } from './material.ts'
+import { eventually, Inbox, type Peer, packageOf, peer, range, rejection, taskIds } from './material.ts'
 import type { PeerOrder } from './peer.ts'
 
 /** Where a broker lives, and how to clean up after it. */
@@ -738,14 +738,4 @@ function deadLetter({ taskId, receipt }: Delivery): Settlement {
     package: packageOf(taskId, { run: 2 }),
     reason: `${taskId} is poison`,
   }
-}
-
-/** What a promise rejects with. */
-function rejection(promise: Promise<unknown>): Promise<Error> {
-  return promise.then(
-    () => {
-      throw new Error('it was fulfilled')
-    },
-    (error: Error) => error,
-  )
 }

@@ -64,6 +64,16 @@ export async function eventually<T>(ask: () => Promise<T>, expected: T): Promise
   while ((await ask()) !== expected) await pause()
 }
 
+/** What a promise rejects with. */
+export function rejection(promise: Promise<unknown>): Promise<Error> {
+  return promise.then(
+    () => {
+      throw new Error('it was fulfilled')
+    },
+    (error: Error) => error,
+  )
+}
+
 /** Starts another process; the caller ends it. */
 export function peer(order: PeerOrder): Peer {
   return new Peer(fork(new URL('./peer.ts', import.meta.url), [JSON.stringify(order)], { execArgv: [] }))

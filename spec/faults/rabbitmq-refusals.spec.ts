@@ -8,7 +8,7 @@ import { expect } from 'chai'
 import { type Broker, createBroker, type Delivery } from '../../lib/brokers/index.ts'
 import { deadQueue, workQueue } from '../../lib/brokers/rabbitmq-topology.ts'
 import { BrokerError } from '../../lib/errors.ts'
-import { Inbox, packageOf } from '../contracts/material.ts'
+import { Inbox, packageOf, rejection } from '../contracts/material.ts'
 import { ownServer } from './server.ts'
 
 describe('RabbitMQ, where it refuses', function () {
@@ -186,13 +186,3 @@ describe('RabbitMQ, where it refuses', function () {
     expect(late.message).to.match(/a delay of at most 398 days, got 400/)
   })
 })
-
-/** What a promise rejects with. */
-function rejection(promise: Promise<unknown>): Promise<Error> {
-  return promise.then(
-    () => {
-      throw new Error('it was fulfilled')
-    },
-    (error: Error) => error,
-  )
-}

@@ -37,6 +37,7 @@ import { Signer } from '../../lib/signing.ts'
 import { encode } from '../../lib/tasks/codec.ts'
 import { childMachine, type IncarnationInput } from '../../machines/child.ts'
 import type { Role, RunningTask } from '../../machines/protocol.ts'
+import { Inbox } from '../contracts/material.ts'
 
 /** The same machine with the same effects, that lacks one transition. */
 function without(machine: AnyStateMachine, ...path: readonly string[]): AnyStateMachine {
@@ -55,23 +56,6 @@ function headerOf(func: string): TaskHeader {
   counter += 1
   const id = counter.toString(16).padStart(32, '0')
   return { id, run: 1, attempt: 1, name: 'a-b-c-d', func, enqueuedAt: Date.now() }
-}
-
-/** Something that is waited for as often as it comes. */
-class Arrivals<T> {
-  readonly all: T[] = []
-  #news = Promise.withResolvers<void>()
-
-  add(...more: readonly T[]): void {
-    this.all.push(...more)
-    this.#news.resolve()
-    this.#news = Promise.withResolvers<void>()
-  }
-
-  async count(wanted: number): Promise<readonly T[]> {
-    while (this.all.length < wanted) await this.#news.promise
-    return this.all
-  }
 }
 
 describe('the machine decides', function () {
@@ -105,9 +89,9 @@ describe('the machine decides', function () {
   })
 
   function run(machine: AnyStateMachine) {
-    const reports = new Arrivals<string>()
+    const reports = new Inbox<string>()
     const actor = createActor(machine)
-    actor.on('*', ({ type }: EventObject) => reports.add(type))
+    actor.on('*', ({ type }: EventObject) => reports.put([type]))
     owned.push(() => actor.stop())
     actor.start()
     return { actor, reports, over: () => waitFor(actor, ({ status }) => status === 'done') }
@@ -117,21 +101,21 @@ describe('the machine decides', function () {
     /** A pusher at work between a worker and a monitor to whom every run is done as soon as it comes. */
     async function atWork(machine: AnyStateMachine) {
       const { actor, reports, over } = run(machine)
-      await reports.count(1)
+      await reports.atLeast(1)
       const path = socketPath(folder, `p${process.pid}`)
       const monitor = await connect<PusherToMonitor, MonitorToPusher>(path)
-      const settled = new Arrivals<string>()
-      monitor.onMessage((message) => void (message.kind === 'settled' && settled.add(...message.keys)))
+      const settled = new Inbox<string>()
+      monitor.onMessage((message) => void (message.kind === 'settled' && settled.put(message.keys)))
       monitor.send({ kind: 'hello', unsettled: [] })
       const hand = await connect<PusherToWorker, WorkerToPusher>(path)
-      const jobs = new Arrivals<string>()
+      const jobs = new Inbox<string>()
       hand.onMessage((message) => {
         if (message.kind !== 'jobs') return
         for (const { header } of message.jobs) {
           const key = keyOf(header)
           hand.send({ kind: 'finished', runs: [{ key, took: 1 }] })
           monitor.send({ kind: 'verdicts', verdicts: [{ key, fate: 'ack' }] })
-          jobs.add(header.func)
+          jobs.put([header.func])
         }
       })
       hand.send({ kind: 'hello', worker: 'w', holds: [] })
@@ -162,14 +146,14 @@ describe('the machine decides', function () {
       const { broker, put } = await queue()
       const { actor, reports, over, jobs, settled } = await atWork(pusher(role('pusher')))
       await put('first')
-      await settled.count(1)
+      await settled.atLeast(1)
       actor.send({ type: 'pusher.stop' })
-      await reports.count(3)
+      await reports.atLeast(3)
       await put('second')
       actor.send({ type: 'pusher.close' })
       await over()
-      expect(reports.all).to.deep.equal(['process.ready', 'pusher.opened', 'pusher.drained'])
-      expect(jobs.all).to.deep.equal(['first'])
+      expect(reports.items).to.deep.equal(['process.ready', 'pusher.opened', 'pusher.drained'])
+      expect(jobs.items).to.deep.equal(['first'])
       expect(await broker.queueSize(settings.name)).to.equal(1)
     })
 
@@ -178,12 +162,12 @@ describe('the machine decides', function () {
       const deaf = without(pusher(role('pusher')), 'states', 'running', 'on', 'pusher.stop')
       const { actor, reports, over, jobs, settled } = await atWork(deaf)
       await put('first')
-      await jobs.count(1)
+      await jobs.atLeast(1)
       actor.send({ type: 'pusher.stop' })
       await put('second')
-      expect(await jobs.count(2)).to.deep.equal(['first', 'second'])
-      expect(reports.all).to.deep.equal(['process.ready', 'pusher.opened'])
-      await settled.count(2)
+      expect(await jobs.atLeast(2)).to.deep.equal(['first', 'second'])
+      expect(reports.items).to.deep.equal(['process.ready', 'pusher.opened'])
+      await settled.atLeast(2)
       actor.send({ type: 'pusher.abort' })
       actor.send({ type: 'pusher.close' })
       await over()
@@ -199,8 +183,8 @@ describe('the machine decides', function () {
 
     /** A worker between a pusher and a monitor that follow the protocol and write down what they hear. */
     async function atWork(machine: AnyStateMachine) {
-      const said = new Arrivals<WorkerToPusher['kind']>()
-      const ended = new Arrivals<Ended>()
+      const said = new Inbox<WorkerToPusher['kind']>()
+      const ended = new Inbox<Ended>()
       let send: (message: PusherToWorker) => void = () => {}
       const monitors = await listen<WorkerToMonitor, MonitorToWorker>(socketPath(folder, 'm'), (socket) =>
         socket.onMessage((message) => {
@@ -209,14 +193,14 @@ describe('the machine decides', function () {
             kind: 'released',
             keys: message.outcomes.map(({ header }) => keyOf(header)),
           })
-          ended.add(...message.outcomes)
+          ended.put(message.outcomes)
         }),
       )
       const pushers = await listen<WorkerToPusher, PusherToWorker>(socketPath(folder, 'p'), (socket) => {
         send = (message) => socket.send(message)
         socket.onMessage(({ kind }) => {
           if (kind === 'leaving') socket.send({ kind: 'farewell' })
-          said.add(kind)
+          said.put([kind])
         })
       })
       owned.push(
@@ -227,7 +211,7 @@ describe('the machine decides', function () {
       await waitFor(actor, (snapshot) => snapshot.matches('running'))
       actor.send({ type: 'peer.listening', role: 'monitor', socket: monitors.path })
       actor.send({ type: 'peer.listening', role: 'pusher', socket: pushers.path })
-      await said.count(1)
+      await said.atLeast(1)
       const push = (a: number, b: number) =>
         send({ kind: 'jobs', jobs: [{ header: headerOf('math.add'), args: encode([a, b]), tiny: false }] })
       return { actor, over, said, ended, push }
@@ -236,11 +220,11 @@ describe('the machine decides', function () {
     it('leaves when it is told to', async () => {
       const { actor, over, said, ended, push } = await atWork(worker(role('worker')))
       push(2, 3)
-      await ended.count(1)
+      await ended.atLeast(1)
       actor.send({ type: 'worker.stop' })
       await over()
-      expect(said.all).to.include('leaving')
-      expect(ended.all.map(({ success, result }) => [success, result])).to.deep.equal([[true, encode(5)]])
+      expect(said.items).to.include('leaving')
+      expect(ended.items.map(({ success, result }) => [success, result])).to.deep.equal([[true, encode(5)]])
     })
 
     it('goes on working where its machine lacks that transition', async () => {
@@ -249,10 +233,10 @@ describe('the machine decides', function () {
       actor.send({ type: 'worker.stop' })
       for (const n of [1, 2]) {
         push(n, n)
-        await ended.count(n)
+        await ended.atLeast(n)
       }
-      expect(ended.all.map(({ result }) => result)).to.deep.equal([encode(2), encode(4)])
-      expect(said.all).not.to.include('leaving')
+      expect(ended.items.map(({ result }) => result)).to.deep.equal([encode(2), encode(4)])
+      expect(said.items).not.to.include('leaving')
       expect(actor.getSnapshot().value).to.have.property('running')
       actor.send({ type: 'worker.abort' })
       await over()
@@ -270,8 +254,8 @@ describe('the machine decides', function () {
           lastWords: fromPromise<readonly RunningTask[], { role: Role; name: string }>(async () => []),
         },
       })
-      const pids = new Arrivals<number>()
-      const told = new Arrivals<string>()
+      const pids = new Inbox<number>()
+      const told = new Inbox<string>()
       const parent = setup({ actors: { slot: change(slotted) } }).createMachine({
         entry: spawnChild('slot', {
           id: 'slot',
@@ -282,8 +266,8 @@ describe('the machine decides', function () {
         inspect: ({ type, ...inspected }) => {
           if (type !== '@xstate.event') return
           const { event } = inspected as unknown as { event: EventObject & { pid: number } }
-          if (event.type === 'process.spawned') pids.add(event.pid)
-          if (event.type === 'process.exited') told.add(event.type)
+          if (event.type === 'process.spawned') pids.put([event.pid])
+          if (event.type === 'process.exited') told.put([event.type])
         },
       })
       owned.push(() => actor.stop())
@@ -291,14 +275,14 @@ describe('the machine decides', function () {
       const slot = actor.getSnapshot().children.slot as AnyActorRef
       slot.send({ type: 'child.order', order: { type: 'ready' } })
       await waitFor(slot, (snapshot) => snapshot.hasTag('up'))
-      process.kill(pids.all[0] as number, 'SIGKILL')
-      await told.count(1)
+      process.kill(pids.items[0] as number, 'SIGKILL')
+      await told.atLeast(1)
       return { slot, pids }
     }
 
     it('replaces it when it is killed', async () => {
       const { pids } = await killed((machine) => machine)
-      expect(new Set(await pids.count(2)).size).to.equal(2)
+      expect(new Set(await pids.atLeast(2)).size).to.equal(2)
     })
 
     it('does not where its machine lacks that transition', async () => {
@@ -306,7 +290,7 @@ describe('the machine decides', function () {
         without(machine, 'states', 'alive', 'states', 'up', 'on', 'process.exited'),
       )
       expect(slot.getSnapshot().value).to.deep.equal({ alive: 'up' })
-      expect(pids.all).to.have.length(1)
+      expect(pids.items).to.have.length(1)
     })
   })
 })

@@ -10,22 +10,12 @@ import { type AnyActorRef, createActor, type EventObject, fromPromise, setup, sp
 import type { ProcessOptions } from '../../lib/process/fork.ts'
 import { childMachine, type IncarnationInput } from '../../machines/child.ts'
 import type { Role, RunningTask } from '../../machines/protocol.ts'
+import { pause } from '../contracts/material.ts'
+import { ended, isAlive } from '../stories/stage.ts'
 
 const module = join(import.meta.dirname, 'fixtures', 'parrot.mjs')
 
 type Heard = EventObject & { [key: string]: unknown }
-
-const isAlive = (pid: number): boolean => {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
-}
-
-const gone = async (pid: number) => {
-  while (isAlive(pid)) await new Promise(setImmediate)
-}
 
 /** True also while nobody has taken notice: a zombie. */
 const hasEnded = (pid: number): boolean =>
@@ -45,7 +35,7 @@ describe('a process as an actor', function () {
   afterEach(async () => {
     for (const parent of parents) parent.stop()
     for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL')
-    await Promise.all(pids.map(gone))
+    await ended(pids)
     await rm(folder, { recursive: true })
   })
 
@@ -109,7 +99,7 @@ describe('a process as an actor', function () {
       expect(isAlive(pid)).to.equal(true)
       await ask(end, 'process.exited')
       // Nobody may take notice of the end of an orphan here.
-      while (isAlive(pid) && !hasEnded(pid)) await new Promise(setImmediate)
+      while (isAlive(pid) && !hasEnded(pid)) await pause()
     })
 
   it('keeps a child to its processors, or says why it cannot', async () => {
@@ -255,7 +245,7 @@ describe('a process as an actor', function () {
       const { ask, actor } = parrot({ marker }, { killAfter: 60_000 })
       await ask({ type: 'introduce' }, 'said')
       actor.stop()
-      await gone(pids[0] as number)
+      await ended(pids.slice(0, 1))
       expect(await readFile(marker, 'utf8')).to.equal('process.orphaned')
     })
 
@@ -266,7 +256,7 @@ describe('a process as an actor', function () {
       order({ type: 'gossip', after })
       actor.stop()
       await writeFile(after, '')
-      await gone(pids[0] as number)
+      await ended(pids.slice(0, 1))
       expect(await readFile(marker, 'utf8')).to.equal('process.orphaned')
     })
 
@@ -274,7 +264,7 @@ describe('a process as an actor', function () {
       const { ask, actor } = parrot({ deaf: true, orphanGrace: 50 }, { killAfter: 60_000 })
       await ask({ type: 'introduce' }, 'said')
       actor.stop()
-      await gone(pids[0] as number)
+      await ended(pids.slice(0, 1))
     })
 
     it('is killed when it is blocked', async () => {
@@ -282,7 +272,7 @@ describe('a process as an actor', function () {
       await ask({ type: 'introduce' }, 'said')
       order({ type: 'block' })
       actor.stop()
-      await gone(pids[0] as number)
+      await ended(pids.slice(0, 1))
     })
   })
 

@@ -1,9 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
 import { expect } from 'chai'
 import { asyncTask, Client, SerializationError } from 'qcluster'
-import { processesBelow, Stage } from './stage.ts'
+import { BIN, processesBelow, Stage } from './stage.ts'
 
 const TASKS = `import { appendFileSync } from 'node:fs'
 import { defineTask } from 'qcluster'
@@ -69,9 +68,8 @@ describe('a cluster with bad input', function () {
 
   it('refuses a name that is not UTF-8 on the command line', async function () {
     if (process.platform === 'win32') return this.skip()
-    const bin = join(import.meta.dirname, '..', '..', 'dist', 'lib', 'cli', 'bin.js')
     const script = `exec "$0" "$1" enqueue "$(printf 'na\\377me')"`
-    const { status, stderr } = spawnSync('sh', ['-c', script, process.execPath, bin], {
+    const { status, stderr } = spawnSync('sh', ['-c', script, process.execPath, BIN], {
       cwd: stage.folder,
       encoding: 'utf8',
     })

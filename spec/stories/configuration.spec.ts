@@ -5,14 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect } from 'chai'
-
-const bin = join(import.meta.dirname, '..', '..', 'dist', 'lib', 'cli', 'bin.js')
-
-interface Ended {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
-}
+import { qcluster, type Ran } from '../cli/terminal.ts'
+import { BIN } from './stage.ts'
 
 describe('the configuration on the command line', function () {
   this.timeout(30_000)
@@ -25,12 +19,16 @@ describe('the configuration on the command line', function () {
 
   const write = (name: string, text: string) => writeFile(join(folder, name), text)
 
-  function run(args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+  const run = (args: readonly string[], env: Record<string, string> = {}) =>
+    qcluster(folder, args, { PATH: process.env.PATH, ...env })
+
+  /** The same in a process of its own: what loads task modules ends its process, or starts others. */
+  function runAlone(args: readonly string[]): Promise<Ran> {
     return new Promise((resolve) => {
       execFile(
         process.execPath,
-        [bin, ...args],
-        { cwd: folder, env: { PATH: process.env.PATH, ...env } },
+        [BIN, ...args],
+        { cwd: folder, env: { PATH: process.env.PATH } },
         (error, stdout, stderr) => resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
       )
     })
@@ -91,7 +89,7 @@ describe('the configuration on the command line', function () {
 
   describe('checked by check', () => {
     const report = async (...args: string[]) => {
-      const { code, stdout } = await run(['check', '--json', ...args])
+      const { code, stdout } = await runAlone(['check', '--json', ...args])
       const { ok, exitCode, findings } = JSON.parse(stdout)
       expect({ ok, exitCode }).to.deep.equal({ ok: code === 0, exitCode: code })
       return { code, findings, codes: findings.map((one: { code: string }) => one.code) }
@@ -99,7 +97,7 @@ describe('the configuration on the command line', function () {
 
     it('is fine when a cluster can be started, and nothing was made', async () => {
       await write('tasks.mjs', 'export const f = () => 1\nsetInterval(() => {}, 1000)')
-      const { code, stdout } = await run(['check', '--timeout', '20'])
+      const { code, stdout } = await runAlone(['check', '--timeout', '20'])
       expect(code).to.equal(0)
       expect(stdout).to.match(/^A cluster can be started\. Node \d+.*, SQLite \d+.*\.\n$/)
       expect(existsSync(join(folder, '.qcluster'))).to.equal(false)
@@ -108,7 +106,7 @@ describe('the configuration on the command line', function () {
     it('tells which broker and store it has reached', async () => {
       await write('tasks.mjs', 'export const f = () => 1')
       await mkdir(join(folder, '.qcluster'), { mode: 0o700 })
-      const { stdout } = await run(['check', '--timeout', '20'])
+      const { stdout } = await runAlone(['check', '--timeout', '20'])
       expect(stdout).to.match(/ The broker is SQLite \d.*\. The store is SQLite \d.*\.\n$/)
     })
 
@@ -164,7 +162,7 @@ describe('the configuration on the command line', function () {
         database.close()
         const commands = [['start'], ['check'], ...(name === 'queue.db' ? [['enqueue', 'any']] : [])]
         for (const command of commands) {
-          const { code, stdout, stderr } = await run(command)
+          const { code, stdout, stderr } = await runAlone(command)
           expect(code, command[0]).to.equal(3)
           expect(stdout + stderr).to.match(
             /was made by a newer qcluster \(file version 99, this one knows \d+\)/,
@@ -176,7 +174,7 @@ describe('the configuration on the command line', function () {
   it('tells once why a start failed', async () => {
     await write('tasks.mjs', 'throw new Error("out of tea")')
     const told = async (...flags: string[]) => {
-      const { code, stderr } = await run(['start', '--workers', '1', ...flags])
+      const { code, stderr } = await runAlone(['start', '--workers', '1', ...flags])
       expect(code, stderr).to.equal(4)
       // The stack below the line of the log begins with the sentence, too.
       return stderr.match(/^\S.*cannot be loaded, line 1/gm)?.length

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import { asyncTask, Client, Cluster, type Options } from 'qcluster'
+import { BIN } from './stage.ts'
 
-const bin = join(import.meta.dirname, '..', '..', 'dist', 'lib', 'cli', 'bin.js')
 const TASKS = `import { version } from './version.mjs'
 export const say = () => version
 export const fail = () => { throw new Error('no') }`
@@ -55,7 +55,7 @@ describe('a cluster of somebody who writes tasks', function () {
     const child = spawn(
       process.execPath,
       [
-        bin,
+        BIN,
         'dev',
         '--name',
         'dev',
