@@ -10,6 +10,8 @@ import {
 export interface PusherContext {
   /** How often the broker was lost or could not be reached since it last lasted. */
   readonly attempts: number
+  /** The log says that the broker is lost, and not yet that it is back. */
+  readonly away: boolean
   readonly socket: string
   /** True when no sentinel is left to say when to close. */
   readonly orphaned: boolean
@@ -36,7 +38,9 @@ export type DispatcherReport =
   | { readonly type: 'dispatcher.deserted' }
   | Extract<PusherReport, { type: 'runs.cancelled' }>
 
-export type DeliveriesReport = { readonly type: 'broker.lost'; readonly reason: string }
+export type DeliveriesReport =
+  /** The broker hands out what waits. */
+  { readonly type: 'deliveries.opened' } | { readonly type: 'broker.lost'; readonly reason: string }
 
 /** Order to whoever consumes: report `broker.lost` when the broker has something and hands out nothing. */
 export type DeliveriesOrder = { readonly type: 'deliveries.check' }
@@ -78,8 +82,9 @@ export const announceLossOf = (service: 'broker' | 'store') => ({
 
 const announceLoss = announceLossOf('broker')
 
-/** What the loss of the broker brings, wherever it is heard. */
-const LOST = ['voidReceipts' as const, announceLoss]
+/** What the loss of the broker brings, wherever it is heard; it is told once until the broker is back. */
+const LOST = ['voidReceipts' as const, announceLoss, 'noteAway' as const]
+const LOST_AGAIN = 'voidReceipts' as const
 
 /**
  * Takes deliveries from the broker, pushes them to workers, settles them.
@@ -123,10 +128,12 @@ export const pusherMachine = setup({
     checkNoMore: cancel('check'),
     countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
     forgetAttempts: assign({ attempts: () => 0 }),
+    noteAway: assign({ away: () => true }),
+    noteBack: assign({ away: () => false }),
     noteOrphaned: assign({ orphaned: () => true }),
   },
   guards: {
-    wasAway: ({ context }) => context.attempts > 0,
+    isAway: ({ context }) => context.away,
     isOrphaned: ({ context }) => context.orphaned,
   },
   delays: {
@@ -138,7 +145,7 @@ export const pusherMachine = setup({
   id: 'pusher',
   description: 'Takes deliveries from the broker and pushes them to workers',
   options: { maxIterations: 1000 },
-  context: () => ({ attempts: 0, socket: '', orphaned: false }),
+  context: () => ({ attempts: 0, away: false, socket: '', orphaned: false }),
   initial: 'starting',
   on: { 'worker.gone': { actions: 'passGone' }, 'runs.cancelled': { actions: 'passReport' } },
   states: {
@@ -184,7 +191,7 @@ export const pusherMachine = setup({
       initial: 'connecting',
       on: {
         // Also while nothing is consumed: the receipts of what is held are void.
-        'broker.lost': { actions: LOST },
+        'broker.lost': [{ guard: 'isAway', actions: LOST_AGAIN }, { actions: LOST }],
         'pusher.stop': 'stopping',
         'pusher.abort': { target: 'stopping', actions: 'abandon' },
         'process.orphaned': { target: 'stopping', actions: 'noteOrphaned' },
@@ -194,17 +201,10 @@ export const pusherMachine = setup({
           description: 'Opening the broker',
           invoke: {
             src: 'connectBroker',
-            onDone: [
-              {
-                guard: 'wasAway',
-                target: 'connected',
-                actions: { type: 'announce', params: { event: 'broker.connected' } },
-              },
-              { target: 'connected' },
-            ],
+            onDone: 'connected',
             onError: [
-              { guard: 'wasAway', target: 'reconnecting' },
-              { target: 'reconnecting', actions: announceLoss },
+              { guard: 'isAway', target: 'reconnecting' },
+              { target: 'reconnecting', actions: [announceLoss, 'noteAway'] },
             ],
           },
           on: { 'pusher.pause': 'paused' },
@@ -217,7 +217,15 @@ export const pusherMachine = setup({
           exit: 'checkNoMore',
           on: {
             'deliveries.check': { actions: ['check', 'checkLater'] },
-            'broker.lost': { target: 'reconnecting', actions: LOST },
+            // Not before: who may connect need not be allowed to consume.
+            'deliveries.opened': {
+              guard: 'isAway',
+              actions: [{ type: 'announce', params: { event: 'broker.connected' } }, 'noteBack'],
+            },
+            'broker.lost': [
+              { guard: 'isAway', target: 'reconnecting', actions: LOST_AGAIN },
+              { target: 'reconnecting', actions: LOST },
+            ],
             'pusher.pause': 'paused',
           },
         },

@@ -9,6 +9,8 @@ interface Claim {
 export interface IntakeOptions {
   readonly queue: string
   readonly onDeliveries: (deliveries: readonly Delivery[]) => void
+  /** The broker hands out what waits. */
+  readonly onOpened: () => void
   /** Called once for each time that the broker is lost: every receipt is void then. */
   readonly onLost: (error: Error) => void
 }
@@ -46,6 +48,7 @@ export class Intake {
       // Runs of a former connection may have ended meanwhile.
       (consumer) => {
         if (this.#prefetch !== prefetch) consumer.setPrefetch(this.#prefetch)
+        if (this.#open === consuming) this.#options.onOpened()
       },
       (error: Error) => this.#lose(consuming, error),
     )

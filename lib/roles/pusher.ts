@@ -57,6 +57,7 @@ export function pusher(
       dispatcher.take(deliveries)
       stir()
     },
+    onOpened: () => report({ type: 'deliveries.opened' }),
     onLost: (error) => {
       // It is made anew, so that nothing stays held there under receipts that are void here.
       const lost = broker

@@ -21,7 +21,12 @@ const JOINED: readonly PusherEvent[] = [
 ]
 
 /** A pusher with a dispatcher that writes down its orders, on a broker that is there or not. */
-function made({ broker = async () => {}, closed = async () => {}, consume = () => {} } = {}) {
+function made({
+  broker = async () => {},
+  closed = async () => {},
+  consume = () => {},
+  opens = (): boolean => true,
+} = {}) {
   const clock = new SimulatedClock()
   const [log, reasons]: [string[], string[]] = [[], []]
   const [orders, reports]: [DispatcherOrder[], { type: string }[]] = [[], []]
@@ -37,9 +42,10 @@ function made({ broker = async () => {}, closed = async () => {}, consume = () =
         calls.connects += 1
         return broker()
       }),
-      deliveries: fromCallback<DeliveriesOrder>(({ receive }) => {
+      deliveries: fromCallback<DeliveriesOrder>(({ sendBack, receive }) => {
         consume()
         calls.consumers += 1
+        if (opens()) sendBack({ type: 'deliveries.opened' })
         receive(() => {
           calls.checks += 1
         })
@@ -184,6 +190,26 @@ describe('the pusher machine', () => {
       clock.increment(400)
       await settle()
       expect(log.at(-1)).to.equal('broker.connected')
+    })
+
+    it('tells once of a broker that lets it in and does not let it consume, and says when it does', async () => {
+      let isAllowed = false
+      const { connect, send, clock, calls, value, log, ordered } = made({ opens: () => isAllowed })
+      await connect()
+      for (const delay of [100, 200, 400]) {
+        send({ type: 'broker.lost', reason: 'not allowed' })
+        expect(value()).to.deep.equal({ running: 'reconnecting' })
+        expect(ordered().at(-1)).to.equal('dispatcher.void')
+        clock.increment(delay)
+        await settle()
+      }
+      expect(calls.connects).to.equal(4)
+      expect(log).to.deep.equal(['pusher.ready', 'broker.lost'])
+      isAllowed = true
+      send({ type: 'broker.lost', reason: 'not allowed' })
+      clock.increment(800)
+      await settle()
+      expect(log).to.deep.equal(['pusher.ready', 'broker.lost', 'broker.connected'])
     })
 
     it('asks its consumer every few seconds whether it gets what waits, while it consumes', async () => {
