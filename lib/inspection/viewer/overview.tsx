@@ -94,10 +94,12 @@ const TreeRow = memo(({ row, now, isChosen, isProcessChosen, isEntry }: TreeRowP
       aria-selected={isChosen}
     >
       <td class="name">
-        <Name actor={actor} isChosen={isChosen && !isProcessChosen} isEntry={isEntry && !isProcessChosen} />
-        {process && (
-          <Name isPid actor={process} isChosen={isProcessChosen} isEntry={isEntry && isProcessChosen} />
-        )}
+        <span class="names">
+          <Name actor={actor} isChosen={isChosen && !isProcessChosen} isEntry={isEntry && !isProcessChosen} />
+          {process && (
+            <Name isPid actor={process} isChosen={isProcessChosen} isEntry={isEntry && isProcessChosen} />
+          )}
+        </span>
       </td>
       <td class="where">
         {process && isSlotOfNote(actor) && <State actor={actor} />}
