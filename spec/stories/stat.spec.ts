@@ -4,13 +4,17 @@ import { control } from '../../lib/control.ts'
 import { asyncTask, Client, Stat } from '../../lib/index.ts'
 import { type Command, ended, killGroup, processesBelow, Stage } from './stage.ts'
 
-const TASKS = `import { defineTask } from 'qcluster'
+/** Those that take a while take it until the file "go" is there. */
+const TASKS = `import { existsSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { defineTask } from 'qcluster'
 export const add = defineTask('add', (a, b) => a + b)
 export const fail = defineTask('fail', () => { throw new Error('no') }, { maxAttempts: 1 })
-export const slow = defineTask('slow', (ms) => new Promise((resolve) => setTimeout(resolve, ms, 'done')))
-export const block = defineTask('block', (ms) => {
-  const end = Date.now() + ms
-  while (Date.now() < end);
+export const slow = defineTask('slow', async () => {
+  while (!existsSync('go')) await sleep(20)
+})
+export const block = defineTask('block', () => {
+  while (!existsSync('go'));
 })`
 
 describe('clusters seen from outside', function () {
@@ -47,10 +51,11 @@ describe('clusters seen from outside', function () {
 
   it('are Working while a worker is busy and nothing waits, and show what it runs', async () => {
     await started('--workers', '2')
-    const wait = enqueue('slow', '3000', '--wait')
+    const wait = enqueue('slow', '--wait')
     const stat = await seenOne((one) => tasksOf(one).length > 0)
     expect(stat).to.include({ status: 'Working', taskQueueSize: 0, workerCount: 2 })
     expect(tasksOf(stat)[0]).to.include({ func: 'slow', attempt: 1 })
+    await stage.write('go', '')
     await wait.exit
     await seenOne(({ status }) => status === 'Idle')
   })
@@ -58,7 +63,7 @@ describe('clusters seen from outside', function () {
   it('show the task of a worker whose event loop is blocked, and since when', async () => {
     await started('--workers', '1')
     const before = Date.now()
-    const wait = enqueue('block', '8000', '--wait')
+    const wait = enqueue('block', '--wait')
     const stat = await seenOne((one) => tasksOf(one).length > 0)
     const worker = stat.processes.find(({ role }) => role === 'worker')
     expect(worker).to.include({ state: 'running.working' })
@@ -71,6 +76,7 @@ describe('clusters seen from outside', function () {
     const info = stage.qcluster('info')
     await info.exit
     expect(info.log()).to.match(/worker-1 +\d+ +running\.working, blocked/)
+    await stage.write('go', '')
     await wait.exit
     await seenOne(({ processes }) => processes.every(({ blocked }) => !blocked))
   })
@@ -115,7 +121,7 @@ describe('clusters seen from outside', function () {
   })
 
   it('tell where a task is, from its queue to its outcome', async () => {
-    const task = await asyncTask('slow', [2_500], { client })
+    const task = await asyncTask('slow', [], { client })
     expect(await task.state()).to.equal('queued')
     await started('--workers', '1')
     while ((await task.state()) === 'queued');
@@ -124,6 +130,7 @@ describe('clusters seen from outside', function () {
     expect([await show.exit, show.log()]).to.satisfy(
       ([[code], log]: [[number], string]) => code === 0 && /^state +running$/m.test(log),
     )
+    await stage.write('go', '')
     await task.result()
     expect(await task.state()).to.equal('success')
   })
