@@ -2,16 +2,26 @@ import { PostgresServer, postgresPrograms } from '../../tools/services/postgres.
 import { RabbitmqServer, rabbitmqScripts } from '../../tools/services/rabbitmq.ts'
 import { service } from '../services.ts'
 
-/** A server of our own for a suite, whatever others there are: it may be killed, and its users changed. */
+let rabbitmq: Promise<RabbitmqServer> | undefined
+
+// For whoever asks in this run: it takes seconds to start.
+after(async () => (await rabbitmq?.catch(() => undefined))?.remove())
+
+/** A server of our own, whatever others there are: a spec may kill it and change its users, and leaves it running as it was. */
 export function ownServer(): { server: RabbitmqServer } {
   const own = {} as { server: RabbitmqServer }
   before(async function () {
     await needRabbitmq(this)
-    own.server = await RabbitmqServer.make()
-    await own.server.start()
+    rabbitmq ??= startRabbitmq()
+    own.server = await rabbitmq
   })
-  after(() => own.server?.remove())
   return own
+}
+
+async function startRabbitmq(): Promise<RabbitmqServer> {
+  const server = await RabbitmqServer.make()
+  await server.start()
+  return server
 }
 
 /** Where none is installed, the script installs it, or says why it cannot. */

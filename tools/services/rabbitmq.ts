@@ -3,9 +3,10 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { freePorts, hasEnded, Leash } from './server.ts'
@@ -16,6 +17,25 @@ const LONGEST_START = 60_000
 /** Nobody else may reach it; what leaves a rung while the next one has no leader yet is tried again after 5 s, not 180 s. */
 const SERVER_SETTINGS =
   '-kernel inet_dist_use_interface {127,0,0,1} -rabbit dead_letter_worker_publisher_confirm_timeout 5000'
+/** Erlang that listens at a socket and answers every expression with its value: `rabbitmqctl eval` starts a virtual machine for each. */
+const ear = (path: string) => `
+  file:delete("${path}"),
+  Answer = fun(Text) ->
+    {ok, Tokens, _} = erl_scan:string(binary_to_list(Text)),
+    {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+    {value, Value, _} = erl_eval:exprs(Expressions, []),
+    {answer, Value}
+  end,
+  spawn(fun() ->
+    {ok, Ear} = gen_tcp:listen(0, [{ifaddr, {local, "${path}"}}, binary, {packet, 4}, {active, false}]),
+    (fun Listen() ->
+      {ok, Socket} = gen_tcp:accept(Ear),
+      {ok, Text} = gen_tcp:recv(Socket, 0),
+      gen_tcp:send(Socket, io_lib:format("~0tp", [catch Answer(Text)])),
+      gen_tcp:close(Socket),
+      Listen()
+    end)()
+  end).`
 
 /** Where the scripts of an installed RabbitMQ are, or of the version that SPEC_RABBITMQ_SCRIPTS names; undefined where there is none. */
 export function rabbitmqScripts(): string | undefined {
@@ -46,6 +66,7 @@ export class RabbitmqServer {
     const lines = ['log.file.level = warning', ...configuration, '']
     await writeFile(join(folder, 'rabbitmq.conf'), lines.join('\n'))
     await writeFile(join(folder, 'enabled_plugins'), `[${plugins.join(', ')}].\n`)
+    await writeFile(join(folder, 'ear.erl'), ear(join(folder, 'ear')))
     return new RabbitmqServer(scripts, folder, port, epmdPort, distributionPort)
   }
 
@@ -106,6 +127,34 @@ export class RabbitmqServer {
     return stdout
   }
 
+  /** Evaluates Erlang within it, in milliseconds; resolves with the value as Erlang writes it. */
+  async evaluate(expressions: string): Promise<string> {
+    const socket = await this.#reachEar()
+    const text = Buffer.from(expressions)
+    const length = Buffer.alloc(4)
+    length.writeUInt32BE(text.length)
+    socket.write(Buffer.concat([length, text]))
+    const answer = (await buffer(socket)).toString('utf8', 4)
+    const value = /^\{answer,(.*)\}$/s.exec(answer)?.[1]
+    if (value === undefined) throw new Error(`RabbitMQ cannot evaluate ${expressions}: ${answer}`)
+    return value
+  }
+
+  /** It listens a moment after it takes connections. */
+  async #reachEar(): Promise<Socket> {
+    const deadline = Date.now() + LONGEST_START
+    for (;;) {
+      const socket = connect(join(this.#folder, 'ear'))
+      try {
+        await once(socket, 'connect')
+        return socket
+      } catch (cause) {
+        if (Date.now() > deadline) throw new Error('RabbitMQ does not listen for Erlang.', { cause })
+        await sleep(20)
+      }
+    }
+  }
+
   /** Kills it, and removes all it had. */
   async remove(): Promise<void> {
     await this.kill()
@@ -160,7 +209,7 @@ export class RabbitmqServer {
       RABBITMQ_MNESIA_BASE: inFolder('mnesia'),
       RABBITMQ_LOG_BASE: inFolder('log'),
       RABBITMQ_PID_FILE: inFolder('pid'),
-      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: SERVER_SETTINGS,
+      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: `${SERVER_SETTINGS} -eval file:eval("${inFolder('ear.erl')}")`,
     }
   }
 

@@ -1,21 +1,24 @@
 import { randomUUID } from 'node:crypto'
 import { expect } from 'chai'
 import { type Broker, createBroker, type Delivery } from '../../lib/brokers/index.ts'
-import { Inbox, packageOf, range } from '../contracts/material.ts'
-import { ownServer } from './server.ts'
+import { Inbox, packageOf } from '../contracts/material.ts'
+import { service } from '../services.ts'
 
 /** Milliseconds, from the shortest to the longest that a spec can wait for. */
 const DELAYS = [1, 31, 33, 100, 250, 500, 777, 1_000, 1_999, 2_500, 4_000, 6_100]
 
 describe('delays over RabbitMQ', function () {
   this.timeout(90_000)
-  const own = ownServer()
+  let url: string
   let broker: Broker
   let queue: string
 
+  before(async function () {
+    url = await service.call(this, 'rabbitmq')
+  })
   beforeEach(async () => {
     queue = `delays-${randomUUID()}`
-    broker = await createBroker({ broker: own.server.url, enqueueTimeout: 30_000 })
+    broker = await createBroker({ broker: url, enqueueTimeout: 30_000 })
     await broker.connect()
     // Makes the ladder, so that its making is not measured.
     await broker.enqueue([{ queue, package: packageOf('first'), delay: 10_000 }])
@@ -60,16 +63,6 @@ describe('delays over RabbitMQ', function () {
       // What a loaded machine adds is not the ladder's; head-of-line blocking would be seconds.
       expect(late, `${delay} ms, not much too late`).to.be.below(delay * 0.1 + 1_000 + took)
     }
-  })
-
-  it('go on while RabbitMQ is killed and started again', async () => {
-    await broker.enqueue(range(200).map((n) => ({ queue, package: packageOf(`t${n}`), delay: 500 + n * 40 })))
-    await broker.close()
-    await own.server.kill()
-    await own.server.start()
-    await broker.connect()
-    const { since } = await arrivals()
-    expect((await since(200)).size).to.equal(200)
   })
 
   it('reach a year, and are counted', async () => {
