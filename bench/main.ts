@@ -1,4 +1,4 @@
-/** Measures what the README claims: `npm run bench -- SUITE…`. Exits with 1 when a floor is missed. */
+/** Measures what the README claims: `npm run bench -- SUITE…`. Exits with 1 when a floor is missed, or could not be judged. */
 import { parseArgs } from 'node:util'
 import { endAll } from './resources.ts'
 import { isKept, type Row, tableOf } from './table.ts'
@@ -12,6 +12,9 @@ const { values, positionals: names } = parseArgs({
 const SUITES: Readonly<Record<string, () => Promise<Row[]>>> = {
   embedded: async () => (await import('./embedded.ts')).embedded(),
   hostage: async () => (await import('./hostage.ts')).hostage(),
+  'hostage-20': async () => (await import('./hostage.ts')).latenciesAt(0.2),
+  'hostage-60': async () => (await import('./hostage.ts')).latenciesAt(0.6),
+  'hostage-changes': async () => (await import('./hostage.ts')).changes(),
   inspection: async () => (await import('./inspection.ts')).inspection(),
   rabbitmq: async () => (await import('./rabbitmq.ts')).rabbitmq(),
   soak: async () => (await import('./soak.ts')).soak(Number(values.minutes)),

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asyncTask, type Client } from 'qcluster'
 import { randomOf } from '../spec/random.ts'
+import { bareStart } from './bare.ts'
 import { StartedCluster } from './cluster.ts'
 import { deployment } from './embedded.ts'
 import { openToRead } from './files.ts'
@@ -30,10 +31,15 @@ const FLAGS = [
   ...['--timeout', '1', '--timeout-grace', '0.2', '--max-attempts', '2', '--retry', '0.1'],
   ...['--recycle', '500', '--max-rss', '150000', '--save-limit', '0', '--max-restarts', '1000'],
 ]
+/** Tasks that may be on their way to the queue at a time: on a busy machine one after the other is too slow. */
+const AT_A_TIME = 50
+/** Milliseconds without a new outcome after which no more is expected. */
+const PATIENCE = 60_000
+const WORKERS = 3
 const ROLES = ['sentinel', 'pusher', 'monitor'] as const
 /** What may be added between the second and the last quarter of the time: a share of it, and some. */
 const GROWTH = {
-  rss: { unit: 'MiB RSS', share: 0.1, more: 0 },
+  own: { unit: 'MiB of its own', share: 0.1, more: 0 },
   heap: { unit: 'MiB of living heap', share: 0.05, more: 0 },
   files: { unit: 'files', share: 0, more: 2 },
   timers: { unit: 'timers', share: 0, more: 2 },
@@ -54,7 +60,7 @@ export async function soak(minutes = 10): Promise<Row[]> {
   const { flags, makeClient } = deployment()
   const samples = join(makeFolder(), 'samples')
   const cluster = new StartedCluster({
-    ...{ workers: 3, flags: [...flags, ...FLAGS], logLevel: 'info' },
+    ...{ workers: WORKERS, flags: [...flags, ...FLAGS], logLevel: 'info' },
     imported: `${import.meta.resolve('./probe.mjs')}?${encodeURIComponent(samples)}`,
   })
   await cluster.running
@@ -66,13 +72,17 @@ export async function soak(minutes = 10): Promise<Row[]> {
   const { succeeded, failed } = await outcomes(flags.at(-1) as string, accepted)
   await close()
   const stop = await cluster.stop()
+  // The cluster itself and its sentinel, pusher, monitor and scheduler.
+  const processes = WORKERS + 5
+  const beside = { what: `${processes} × node -e 0, at once`, value: await bareStart(processes) }
   return [
     { what: `${minutes} minutes of mixed tasks: accepted`, value: accepted, unit: 'tasks' },
+    { what: `… of those of an hour at ${RATE} a second`, value: accepted / (36 * RATE), unit: '%' },
     { what: '… ended as they should', value: succeeded + failed, unit: 'tasks', floor: { least: accepted } },
     { what: '… of them failed, crashed or timed out', value: failed, unit: 'tasks' },
     ...workersOf(readSamples(samples)),
     ...ROLES.flatMap((role) => growthRows(role, readSamples(samples), began, ended)),
-    { what: 'idle stop at the end', value: stop / 1_000, unit: 's', floor: { most: 1 } },
+    { what: 'idle stop at the end', value: stop / 1_000, unit: 's', floor: { most: 1 }, beside },
   ]
 }
 
@@ -80,12 +90,16 @@ export async function soak(minutes = 10): Promise<Row[]> {
 async function feed(client: Client, seconds: number): Promise<number> {
   const random = randomOf(1)
   const end = performance.now() + seconds * 1_000
+  const pending = new Set<Promise<unknown>>()
   let accepted = 0
   for (let due = performance.now(); performance.now() < end; due += 1_000 / RATE) {
     await sleep(Math.max(0, due - performance.now()))
-    await pick(random() * 1_000)(client)
+    if (pending.size >= AT_A_TIME) await Promise.race(pending)
+    const enqueued = pick(random() * 1_000)(client).finally(() => pending.delete(enqueued))
+    pending.add(enqueued)
     accepted += 1
   }
+  await Promise.all(pending)
   return accepted
 }
 
@@ -98,17 +112,19 @@ function pick(chance: number): (client: Client) => Promise<unknown> {
   throw new Error('The shares of the mix do not add up to a thousand.')
 }
 
-/** Waits until so many tasks have their last outcome. */
+/** Waits until so many tasks have their last outcome, or no more come. */
 async function outcomes(dataDir: string, count: number) {
   using results = openToRead(join(dataDir, 'results.db'))
   const query = results.prepare(
     `select count(*) filter (where success) as succeeded, count(*) filter (where not success) as failed
      from tasks where success or fate <> 'retry'`,
   )
-  const end = performance.now() + 60_000
+  let [ended, newsAt] = [0, performance.now()]
   for (;;) {
     const found = query.get() as { succeeded: number; failed: number }
-    if (found.succeeded + found.failed >= count || performance.now() > end) return found
+    const isNews = found.succeeded + found.failed > ended
+    if (isNews) [ended, newsAt] = [found.succeeded + found.failed, performance.now()]
+    if (ended >= count || performance.now() > newsAt + PATIENCE) return found
     await sleep(200)
   }
 }

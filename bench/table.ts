@@ -6,13 +6,16 @@ export interface Row {
   readonly unit: string
   /** What it must reach, or not exceed. */
   readonly floor?: { readonly least: number } | { readonly most: number }
+  /** Why the floor cannot be judged by this run. */
+  readonly void?: string | undefined
   /** The same without us, measured in the same run: it tells a slow machine from a slow program. */
   readonly beside?: { readonly what: string; readonly value: number }
 }
 
-/** Whether a row keeps its floor; undefined for one that has none. */
-export function isKept({ value, floor }: Row): boolean | undefined {
+/** Whether a row is known to keep its floor; undefined for one that has none. */
+export function isKept({ value, floor, ...row }: Row): boolean | undefined {
   if (!floor) return undefined
+  if (row.void !== undefined) return false
   return 'least' in floor ? value >= floor.least : value <= floor.most
 }
 
@@ -47,6 +50,7 @@ function floorOf({ floor, unit }: Row): string {
 }
 
 function verdictOf(row: Row): string {
+  if (row.void !== undefined) return `VOID: ${row.void}`
   const kept = isKept(row)
   if (kept === undefined) return ''
   return kept ? 'kept' : 'MISSED'

@@ -243,7 +243,8 @@ export const childMachine = setup({
           on: {
             'process.ready': { target: 'up', actions: ['noteReady', 'reportUp'] },
             'process.exited': { target: '#child.examining.unready', actions: 'noteExit' },
-            'child.stop': { target: 'stopping', actions: 'blameShutdown' },
+            // It holds nothing yet, and would have to load everything only to leave.
+            'child.stop': { target: 'stopping', actions: ['blameShutdown', 'kill'] },
           },
           after: { START_TIMEOUT: { actions: 'kill' } },
         },

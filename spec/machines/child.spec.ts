@@ -139,6 +139,17 @@ describe('the child machine', () => {
     expect(heard.at(-1)).to.include({ type: 'child.gone', id: 'worker-1' })
   })
 
+  it('kills at once who is told to leave before it is ready, and blames nobody', async () => {
+    const { last, child, die, heard, value } = slot()
+    last().say({ type: 'process.spawned', pid: 7, name: 'Process-1', bornAt: '1' })
+    child.send({ type: 'child.stop' })
+    expect(last().orders).to.include('process.kill')
+    await die()
+    expect(value()).to.equal('gone')
+    expect(heard.at(-1)).to.include({ type: 'child.gone', id: 'worker-1' })
+    expect((heard.at(-1) as never as { testament: object }).testament).to.include({ cause: 'shutdown' })
+  })
+
   it('starts nobody when it is stopped while it backs off', async () => {
     const { up, die, child, processes, clock, value } = slot()
     up()

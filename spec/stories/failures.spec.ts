@@ -67,17 +67,24 @@ describe('a cluster whose tasks fail it', function () {
     return lines.map((line) => line.split(' ').map(Number))
   }
 
-  /** Resolves when the process is there that has taken a dead one's place. */
-  async function slay(id: string): Promise<void> {
-    const process_ = () => cluster.stat.processes.find((one) => one.id === id)
-    while (!process_()?.pid) await pause()
-    const { pid } = process_() as { pid: number }
+  const pidOf = (id: string) => cluster.stat.processes.find((one) => one.id === id)?.pid ?? null
+
+  /** Kills it; who was killed. */
+  async function slay(id: string): Promise<number> {
+    while (pidOf(id) === null) await pause()
+    const pid = pidOf(id) as number
     process.kill(pid, 'SIGKILL')
-    while ([pid, null, undefined].includes(process_()?.pid)) await pause()
+    return pid
+  }
+
+  /** Resolves when the process is there that has taken a dead one's place. */
+  async function replaced(id: string, dead: number): Promise<void> {
+    while ([dead, null].includes(pidOf(id))) await pause()
   }
 
   it('F1: runs what is enqueued after an idle worker was killed, and stops', async () => {
     await start({ workers: 4 })
+    // What comes at once is not to wait for its replacement either.
     await slay('worker-1')
     const given = await Promise.all(Array.from({ length: 6 }, (_, n) => enqueue('add', [n, 1])))
     const results = await Promise.all(given.map((task) => task.result({ wait: 50_000 })))
@@ -88,7 +95,7 @@ describe('a cluster whose tasks fail it', function () {
 
   it('F2: saves what ends after the monitor was killed, and does not stop by its deadline', async () => {
     await start({ workers: 4, grace: 25 })
-    await slay('monitor')
+    await replaced('monitor', await slay('monitor'))
     const given = await Promise.all(Array.from({ length: 6 }, (_, n) => enqueue('add', [n, 1])))
     const results = await Promise.all(given.map((task) => task.result({ wait: 50_000 })))
     expect(results).to.deep.equal([1, 2, 3, 4, 5, 6])
@@ -103,10 +110,14 @@ describe('a cluster whose tasks fail it', function () {
   it('F5: saves the failure of a task that kills its worker each time, with signal or exit code', async () => {
     await start({ maxAttempts: 2 })
     const given = dead()
-    const [killed, left] = [await enqueue('poison'), await enqueue('leave')]
+    const hooked = new Promise((resolve) =>
+      cluster.on('task.finished', ({ func }) => func === 'hooked' && resolve(func)),
+    )
+    const [killed, left] = [await enqueue('poison', [], { hook: 'hooked' }), await enqueue('leave')]
     expect((await failureOf(killed)).message).to.include('died while running the task (signal SIGKILL)')
     expect((await failureOf(left)).message).to.include('died while running the task (exit code 7)')
     for (const task of [killed, left]) expect(await task.fetch()).to.include({ success: false, attempt: 2 })
+    await hooked
     await cluster.stop()
     expect(given).to.have.members([killed.id, left.id])
   })

@@ -543,10 +543,13 @@ describe('the reference’s scenario', function () {
     make({ recycle: 2 })
     const recycled = said('worker.recycled')
     await cluster.start()
-    const tasks = [await enqueue('multiply', [2, 3]), await enqueue('multiply', [2, 3])]
-    await recycled
-    tasks.push(await enqueue('multiply', [2, 3]))
+    const tasks = [
+      await enqueue('multiply', [2, 3]),
+      await enqueue('multiply', [2, 3]),
+      await enqueue('multiply', [2, 3]),
+    ]
     for (const task of tasks) expect(await task.result({ wait: 30_000 })).to.equal(6)
+    await recycled
     await cluster.stop()
     expect(cluster.stat.reincarnations).to.equal(1)
   })
