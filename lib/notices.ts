@@ -14,6 +14,8 @@ export const EVERYBODY = 'everybody'
 export interface Told {
   readonly outcome: Outcome
   readonly replyTo: string | undefined
+  /** The iter that it is a piece of: nobody else tells that this has become whole. */
+  readonly iter?: string | undefined
 }
 
 /** What a notice says. */
@@ -28,13 +30,9 @@ export interface Tidings extends Timed {
 
 /** Words and signs what is told of a batch: few notices, however many outcomes there are. */
 export function sealNotices(saved: readonly Told[], signer: Signer): Notice[] {
-  const outcomes = saved.map(({ outcome }) => outcome)
   const replies = Map.groupBy(saved, ({ replyTo }) => replyTo ?? '')
   replies.delete('')
-  return [
-    ...[...replies].flatMap(([to, told]) => toEnqueuer(to, told, signer)),
-    toEverybody(outcomes, signer),
-  ]
+  return [...[...replies].flatMap(([to, told]) => toEnqueuer(to, told, signer)), toEverybody(saved, signer)]
 }
 
 /**
@@ -62,9 +60,9 @@ function toEnqueuer(to: string, told: readonly Told[], signer: Signer): Notice[]
   return contents.map((content) => seal(to, { ...content, groups: [] }, signer))
 }
 
-function toEverybody(outcomes: readonly Outcome[], signer: Signer): Notice {
-  const ids = outcomes.map(({ taskId }) => taskId)
-  const groups = [...new Set(outcomes.flatMap(({ group }) => group ?? []))]
+function toEverybody(saved: readonly Told[], signer: Signer): Notice {
+  const ids = [...new Set(saved.flatMap(({ outcome, iter }) => [outcome.taskId, iter ?? []].flat()))]
+  const groups = [...new Set(saved.flatMap(({ outcome }) => outcome.group ?? []))]
   return seal(EVERYBODY, { outcomes: [], ids, groups }, signer)
 }
 

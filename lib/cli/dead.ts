@@ -1,8 +1,8 @@
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { type DeadSelection, type DeadTask, listDead, purgeDead, replayDead } from '../dead.ts'
 import { escapeControls } from '../logger.ts'
 import { addFlags, type Flags } from './flags.ts'
-import { jsonOf, withClient } from './values.ts'
+import { countOf, jsonOf, withClient } from './values.ts'
 
 const EXAMPLES = `
 Examples:
@@ -38,7 +38,7 @@ function add(
     .command(name)
     .description(description)
     .option('--task <name>', 'Only those of this task: its function, or its human name.')
-    .option('--limit <number>', 'So many at most.', limitOf)
+    .option('--limit <number>', 'So many at most.', countOf)
     .option('--json', 'Print JSON.')
   return addFlags(command)
     .addHelpText('after', EXAMPLES)
@@ -56,10 +56,4 @@ function print(dead: readonly DeadTask[], { json }: Flags): void {
 function lineOf({ taskId, run, reason, diedAt, func, name }: DeadTask): string {
   const task = func === null ? 'not signed by us' : `'${func}' (${name})`
   return escapeControls(`${new Date(diedAt).toISOString()}  ${taskId}  run ${run}  ${task} - ${reason}`)
-}
-
-function limitOf(text: string): number {
-  const limit = Number(text)
-  if (Number.isSafeInteger(limit) && limit >= 1) return limit
-  throw new InvalidArgumentError('It must be a whole number of at least 1.')
 }

@@ -4,7 +4,7 @@ import { SCHEDULE_TYPES } from '../tasks/rhythm.ts'
 import { Schedule, type ScheduleSettings, schedule } from '../tasks/schedule.ts'
 import { addFlags, type Flags } from './flags.ts'
 import { type Columns, plain, tableLines } from './table.ts'
-import { argumentOf, jsonOf, timeOf, wholeNumber, withClient } from './values.ts'
+import { argumentOf, countOf, jsonOf, timeOf, wholeNumber, withClient } from './values.ts'
 
 const EXAMPLES = `
 Examples:
@@ -31,7 +31,7 @@ export function addSchedules(program: Command): void {
   onOne(parent, 'preview', 'Print its next times.', previewed).option(
     '--count <number>',
     'How many.',
-    wholeNumber,
+    countOf,
     5,
   )
 }
@@ -106,7 +106,8 @@ async function remove(one: Schedule, flags: Flags): Promise<void> {
 
 async function previewed(one: Schedule, { count, json }: Flags): Promise<void> {
   const times = await one.preview(count as number)
-  console.log(json ? jsonOf(times) : times.map((time) => time.toISOString()).join('\n'))
+  const lines = times.map((time) => time.toISOString()).join('\n')
+  console.log(json ? jsonOf(times) : lines || 'It has no more times.')
 }
 
 const SETTINGS = [

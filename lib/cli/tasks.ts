@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import { defaultClient } from '../client.ts'
 import { ConfigError, EXIT, ResultTimeoutError } from '../errors.ts'
 import { escapeControls } from '../logger.ts'
@@ -11,7 +11,7 @@ import { deleteTask, locate, type Sighting, type TaskRecord, toRecord } from '..
 import type { CurrentRun } from '../tasks/runs.ts'
 import { addFlags, type Flags } from './flags.ts'
 import { type Columns, tableLines } from './table.ts'
-import { jsonOf, textOf, withClient } from './values.ts'
+import { countOf, jsonOf, textOf, withClient } from './values.ts'
 
 const LIST_EXAMPLES = `
 Examples:
@@ -73,9 +73,10 @@ const forget: Deed = (tasks, flags) => eachOf(tasks, flags, 'deleted', (task) =>
 const cancel: Deed = async (tasks, flags) => {
   const { group, json } = flags as { group?: string; json?: boolean }
   if (group === undefined) return eachOf(tasks, flags, 'cancelled', cancelOne)
+  if (tasks.length > 0)
+    throw new ConfigError('Expected ids of tasks or --group, got both: cancel the one after the other.')
   await cancelGroup(group)
-  if (tasks.length > 0) await eachOf(tasks, flags, 'cancelled', cancelOne)
-  else console.log(json ? jsonOf({ cancelled: [], failed: [] }) : `cancelled the group ${group}`)
+  console.log(json ? jsonOf({ cancelled: { group } }) : `cancelled the group ${group}`)
 }
 
 async function cancelOne(task: string): Promise<boolean> {
@@ -111,7 +112,9 @@ async function eachOf(
 /** Why it cannot be done to this task. Throws what ails the others too. */
 async function faultOf(task: string, act: (task: string) => Promise<boolean>): Promise<string | undefined> {
   try {
-    return (await act(task)) ? undefined : unknown(task).message
+    return (await act(task))
+      ? undefined
+      : `Nothing is saved of the task "${task}": it waits or runs, was never enqueued here, or was forgotten (saveLimit).`
   } catch (error) {
     if (error instanceof ConfigError) return error.message
     throw error
@@ -284,10 +287,4 @@ function nameless(name: string): ResultTimeoutError {
   return new ResultTimeoutError(
     `No task named "${name}" has an outcome or runs; one that waits is found by its id only.`,
   )
-}
-
-function countOf(text: string): number {
-  const count = Number(text)
-  if (Number.isSafeInteger(count) && count > 0) return count
-  throw new InvalidArgumentError('It must be a whole number above 0.')
 }

@@ -74,6 +74,13 @@ export function wholeNumber(text: string): number {
   throw new InvalidArgumentError('It must be a whole number.')
 }
 
+/** Reads how many a flag wants: at least one. */
+export function countOf(text: string): number {
+  const count = Number(text)
+  if (Number.isSafeInteger(count) && count > 0) return count
+  throw new InvalidArgumentError('It must be a whole number above 0.')
+}
+
 /** Reads a flag's time. */
 export function timeOf(text: string): Date {
   const time = new Date(text)

@@ -596,5 +596,6 @@ function concludedIn(
 }
 
 function toTold(one: Case, options: OutcomesOptions): Told {
-  return { outcome: toOutcome(one, options), replyTo: one.ended.header.replyTo }
+  const { replyTo, iter } = one.ended.header
+  return { outcome: toOutcome(one, options), replyTo, iter: iter?.id }
 }

@@ -136,14 +136,15 @@ describe('the command line, of results', () => {
     }
 
     expect(await told('retry', other, 'sum', 'bang')).to.deep.equal([
-      ...[1, 'enqueued 1', [`The task "${other}`.slice(0, 24), 'Expected a task that has']],
+      ...[1, 'enqueued 1', ['Nothing is saved of the ', 'Expected a task that has']],
     ])
     expect(await told('cancel', other, 'sum', 'nobody')).to.deep.equal([
       ...[1, 'cancelled 1', ['The task "sum" has ended', 'Expected the id of a tas']],
     ])
     expect(await told('cancel', '--group', 'g')).to.deep.equal([0, 'cancelled the group g', ['']])
+    expect((await told('cancel', '--group', 'g', other))[0]).to.equal(2)
     expect(await told('delete', other, 'bang')).to.deep.equal([
-      ...[1, 'deleted 1', [`The task "${other}`.slice(0, 24)]],
+      ...[1, 'deleted 1', ['Nothing is saved of the ']],
     ])
     const { code, stdout } = await qcluster('tasks', 'delete', 'sum', 'nobody', '--json')
     const { deleted, failed } = JSON.parse(stdout)

@@ -45,6 +45,7 @@ describe('the command line, of schedules', function () {
       [report, 'a schedule "report" already'],
       [['add', 'other', 'send', '--cron', '61 * * * *'], '"61 * * * *" is no cron pattern'],
       [['pause', 'other'], 'There is no schedule "other"'],
+      [['preview', 'report', '--count', '0'], 'It must be a whole number above 0'],
       [['add', 'other', 'send', '--minutes', 'many'], 'whole number'],
       [['add', 'other', 'send', '--next-run', 'tomorrow'], 'It must be a time'],
     ] as const) {

@@ -139,6 +139,17 @@ describe('who waits for a result over a broker that brings it', () => {
     expect(await waiting).to.equal(5)
   })
 
+  it('hears of what the pieces of an iter became when the last of them is told', async () => {
+    const whole = { id: 'f'.repeat(32) }
+    const waiting = result(whole.id, { client })
+    while (!ears.has(EVERYBODY)) await turn()
+    await turn()
+    save(outcomeOf(whole))
+    const piece = { outcome: outcomeOf({ id: 'e'.repeat(32) }), replyTo: undefined, iter: whole.id }
+    for (const { to, body } of sealNotices([piece], signer)) ears.get(to)?.onNotice(body)
+    expect(await waiting).to.equal(5)
+  })
+
   it('counts a group when something of it was saved', async () => {
     const waiting = resultGroup('g', { count: 2, client })
     while (!ears.has(EVERYBODY)) await turn()
