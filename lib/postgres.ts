@@ -28,7 +28,9 @@ export class PostgresDatabase {
 
   /** Reaches it, and makes or migrates its tables where needed. */
   async connect(): Promise<void> {
-    this.#pool ??= await this.#makePool()
+    const { Pool } = (await import('pg')).default
+    // Not before: whoever connects at the same time would make another one.
+    this.#pool ??= this.#makePool(Pool)
     if ((await this.#version()) !== this.#options.migrations.length) await this.#migrate()
   }
 
@@ -105,8 +107,7 @@ export class PostgresDatabase {
     }
   }
 
-  async #makePool(): Promise<Pool> {
-    const { Pool } = (await import('pg')).default
+  #makePool(Pool: typeof import('pg').Pool): Pool {
     const pool = this.#explainedNow(
       () => new Pool({ ...this.#config, max: CONNECTIONS, allowExitOnIdle: true }),
     )

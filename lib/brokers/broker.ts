@@ -75,6 +75,8 @@ export interface Consumer {
   check?(): Promise<void>
   /** Takes no more deliveries; receipts stay valid and can be settled. */
   stop(): Promise<void>
+  /** Lets go of everything: what is unsettled goes back to its queue. Does nothing where it is lost, or done with. */
+  leave(): Promise<void>
 }
 
 /** A package to enqueue, and where. */

@@ -29,7 +29,8 @@ interface Entry {
 interface Delayed {
   readonly package: Package
   readonly due: number
-  readonly timer: unknown
+  /** Undefined while no broker is open. */
+  timer: unknown
 }
 
 interface Held {
@@ -46,6 +47,7 @@ export class MemoryQueues {
   readonly #queues = new Map<string, Queue>()
   readonly #onEnqueue: (one: Enqueued) => void
   #isHeld = false
+  #open = 0
 
   /**
    * @param clock what delays go by; the machine's where it is absent
@@ -75,6 +77,16 @@ export class MemoryQueues {
   /** One more broker of these queues. */
   broker(): Broker {
     return new MemoryBroker(this)
+  }
+
+  /** A broker of these queues has opened. */
+  opened(): void {
+    if (this.#open++ === 0) for (const queue of this.#queues.values()) queue.watchTime()
+  }
+
+  /** A broker has closed. Where it was the last one nothing keeps the process, and what waits for its time stays. */
+  closed(): void {
+    if (--this.#open === 0) for (const queue of this.#queues.values()) queue.unwatchTime()
   }
 
   queue(name: string): Queue {
@@ -149,11 +161,20 @@ class Queue {
   /** Forgets what waits. */
   purge(): number {
     const { size } = this
-    for (const { timer } of this.#delayed) this.#queues.clock.clearTimeout(timer)
+    this.unwatchTime()
     this.#delayed.clear()
     this.#ready.high = []
     this.#ready.normal = []
     return size
+  }
+
+  /** From now on what is delayed comes due. */
+  watchTime(): void {
+    for (const delayed of this.#delayed) this.#watch(delayed)
+  }
+
+  unwatchTime(): void {
+    for (const { timer } of this.#delayed) this.#queues.clock.clearTimeout(timer)
   }
 
   bury(sealed: Package, reason: string): void {
@@ -161,15 +182,20 @@ class Queue {
   }
 
   #delay(sealed: Package, delay: number): void {
+    const delayed: Delayed = { package: sealed, due: this.#queues.clock.now() + delay, timer: undefined }
+    this.#delayed.add(delayed)
+    this.#watch(delayed)
+  }
+
+  #watch(delayed: Delayed): void {
     const { clock } = this.#queues
-    const due = clock.now() + delay
+    const left = () => Math.max(0, delayed.due - clock.now())
     const release = () => {
       this.#delayed.delete(delayed)
-      this.add(sealed, Math.max(0, due - clock.now()))
+      this.add(delayed.package, left())
     }
     // A timer may be early by a part of a millisecond, and holds no more than 31 bits of them.
-    const delayed = { package: sealed, due, timer: clock.setTimeout(release, Math.min(delay, LONGEST_TIMER)) }
-    this.#delayed.add(delayed)
+    delayed.timer = clock.setTimeout(release, Math.min(left(), LONGEST_TIMER))
   }
 
   #handOut(consumer: MemoryConsumer): void {
@@ -230,8 +256,7 @@ class MemoryConsumer implements Consumer {
     this.#queue.consumers.delete(this)
   }
 
-  /** Gives back what it holds. */
-  leave(): void {
+  async leave(): Promise<void> {
     this.#queue.consumers.delete(this)
     for (const [receipt, { entry }] of this.#mine) {
       this.#queue.held.delete(receipt)
@@ -265,12 +290,16 @@ class MemoryBroker implements Broker {
   }
 
   async connect(): Promise<void> {
+    if (this.#isOpen) return
     this.#isOpen = true
+    this.#queues.opened()
   }
 
   async close(): Promise<void> {
+    if (!this.#isOpen) return
     this.#isOpen = false
-    for (const consumer of this.#consumers) consumer.leave()
+    this.#queues.closed()
+    await Promise.all([...this.#consumers].map((consumer) => consumer.leave()))
     this.#consumers.clear()
   }
 

@@ -12,7 +12,7 @@ import { randomUUID } from 'node:crypto'
 import type { Channel, ConsumeMessage, Message } from 'amqplib'
 import { BrokerError } from '../errors.ts'
 import type { ControlRequest, Listener, ListenOptions } from './broker.ts'
-import { asBrokerError, type Link } from './rabbitmq-link.ts'
+import { answered, asBrokerError, type Link } from './rabbitmq-link.ts'
 import { Outlet } from './rabbitmq-outlet.ts'
 import { isMissing, using, workQueue } from './rabbitmq-topology.ts'
 
@@ -23,6 +23,8 @@ export interface BusOptions {
   readonly speak: () => Promise<Link>
   /** What this broker's consumers of a queue hold. */
   readonly held: (queue: string) => Held
+  /** Milliseconds that the server may take to open what is listened and spoken on. */
+  readonly timeout: number
 }
 
 /** What consumers of a queue hold, and how many consumers they are for the server. */
@@ -123,13 +125,14 @@ export class RabbitmqBus {
 
   #opened(): Promise<Station> {
     this.#station ??= this.#open()
-    return this.#station
+    return answered(this.#station, this.#options.timeout)
   }
 
   async #open(): Promise<Station> {
     try {
-      const { listen, speak } = this.#options
-      const station = await Station.open(await listen(), speak, (key, body) => this.#answer(key, body))
+      const { listen } = this.#options
+      const answer = (key: string, body: string) => this.#answer(key, body)
+      const station = await Station.open(await listen(), this.#options, answer)
       void station.ended.then(() => this.#forget())
       return station
     } catch (error) {
@@ -159,6 +162,8 @@ interface Question {
 
 type AnswerTo = (key: string, body: string) => string
 
+type Speech = Pick<BusOptions, 'speak' | 'timeout'>
+
 /** An address on the bus for as long as its channel is open. It does not keep the process. */
 class Station {
   readonly ended: Promise<BrokerError>
@@ -173,22 +178,18 @@ class Station {
   /** Why the channel was closed, where it was not the connection that was lost. */
   #reason: Error | undefined
 
-  static async open(link: Link, speak: () => Promise<Link>, answer: AnswerTo): Promise<Station> {
-    const station = new Station(link, await link.channel(), { speak, answer })
+  static async open(link: Link, options: Speech, answer: AnswerTo): Promise<Station> {
+    const station = new Station(link, await link.channel(), options, answer)
     await station.#open()
     return station
   }
 
-  constructor(
-    link: Link,
-    channel: Channel,
-    { speak, answer }: { readonly speak: () => Promise<Link>; readonly answer: AnswerTo },
-  ) {
+  constructor(link: Link, channel: Channel, { speak, timeout }: Speech, answer: AnswerTo) {
     this.#link = link
     this.#channel = channel
     this.#answer = answer
     this.#outlet = new Outlet({
-      connect: speak,
+      ...{ connect: speak, timeout },
       onReturned: ({ properties }) => this.#questions.get(properties.correlationId)?.finish(),
       onClosed: (error) => this.#failAll(error),
     })
@@ -255,12 +256,21 @@ class Station {
 
   async #open(): Promise<void> {
     await this.#channel.assertExchange(EXCHANGE, 'direct', { durable: true })
-    await this.#channel.assertQueue(PRESENT, { durable: true, arguments: { 'x-queue-type': 'classic' } })
     // Named by the server: after a broken connection, a name of ours would stay taken for a while.
     this.#queue = (await this.#channel.assertQueue('', { exclusive: true })).queue
     await this.#channel.consume(this.#queue, (message) => this.#hear(message), { noAck: true })
     await this.bind(FOR.everybody)
-    await this.#channel.consume(PRESENT, () => {}, { noAck: true })
+    await this.#bePresent()
+  }
+
+  /** Whoever deletes that queue cancels all who are counted by it: each makes it anew and is counted again. */
+  async #bePresent(): Promise<void> {
+    await this.#channel.assertQueue(PRESENT, { durable: true, arguments: { 'x-queue-type': 'classic' } })
+    // Nothing is ever sent to it; where it cannot be made again the channel is closed, which is heard.
+    const hear = (message: object | null) => {
+      if (message === null) void this.#bePresent().catch(() => {})
+    }
+    await this.#channel.consume(PRESENT, hear, { noAck: true })
   }
 
   async #unbind(key: string): Promise<void> {

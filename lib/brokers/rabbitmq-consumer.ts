@@ -149,7 +149,6 @@ export class RabbitmqConsumer implements Consumer {
     this.#wasStarved = isStarved
   }
 
-  /** Lets go of everything: what is unsettled goes back to the queue. */
   async leave(): Promise<void> {
     if (this.#state === 'gone') return
     this.#end()

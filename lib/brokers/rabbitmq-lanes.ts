@@ -11,7 +11,7 @@ export class RabbitmqLanes implements Consumer {
   readonly #lanes: RabbitmqConsumer[] = []
   /** What one lane brought before both were open. */
   #early: Delivery[] | undefined = []
-  #isLost = false
+  #isGone = false
 
   /** Begins to take deliveries of both lanes; the first come after this has resolved. */
   static async open(options: ConsumeOptions, parts: ConsumerParts): Promise<RabbitmqLanes> {
@@ -61,6 +61,7 @@ export class RabbitmqLanes implements Consumer {
   }
 
   async leave(): Promise<void> {
+    this.#isGone = true
     await Promise.all(this.#lanes.map((lane) => lane.leave()))
   }
 
@@ -72,13 +73,12 @@ export class RabbitmqLanes implements Consumer {
   #begin(): void {
     const early = this.#early ?? []
     this.#early = undefined
-    if (early.length > 0 && !this.#isLost) this.#options.onDeliveries(early)
+    if (early.length > 0 && !this.#isGone) this.#options.onDeliveries(early)
   }
 
   /** Where one lane is lost the other is given up: whoever consumes opens both again. */
   #lose(error: Error): void {
-    if (this.#isLost) return
-    this.#isLost = true
+    if (this.#isGone) return
     void this.leave()
     this.#options.onLost(error)
   }

@@ -100,6 +100,29 @@ export async function openLink(addresses: readonly Address[], name: string): Pro
   throw failures.length === 1 ? failures[0] : noneAnswers(failures)
 }
 
+/**
+ * Waits for the server, but not for ever: it does not read what we write while it is low on memory.
+ * @throws {BrokerError} when it has not answered within so many milliseconds
+ */
+export async function answered<T>(answer: Promise<T>, timeout: number): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(notAnswered(timeout)), timeout)
+  try {
+    return await Promise.race([answer, late])
+  } catch (error) {
+    throw asBrokerError(error)
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function notAnswered(timeout: number): BrokerError {
+  return new BrokerError(
+    `RabbitMQ did not answer within ${timeout / 1000} seconds: it may be low on memory or disk, or not be reachable any more. See \`rabbitmq-diagnostics status\`.`,
+    { isTransient: true },
+  )
+}
+
 async function openAt(address: Address, name: string): Promise<Link> {
   const model = await connect(address, name)
   try {

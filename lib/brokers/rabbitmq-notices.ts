@@ -22,15 +22,17 @@ export interface NoticesOptions {
   readonly listen: () => Promise<Link>
   /** Gives the connection that is spoken on. */
   readonly speak: () => Promise<Link>
+  /** Milliseconds that the server may take to open what is spoken on. */
+  readonly timeout: number
 }
 
 export class RabbitmqNotices {
   readonly #listen: () => Promise<Link>
   readonly #outlet: Outlet
 
-  constructor({ listen, speak }: NoticesOptions) {
+  constructor({ listen, speak, timeout }: NoticesOptions) {
     this.#listen = listen
-    this.#outlet = new Outlet({ connect: speak, prepare: declare })
+    this.#outlet = new Outlet({ connect: speak, timeout, prepare: declare })
   }
 
   /** What cannot be sent is dropped: whoever waits looks into the store now and then. */

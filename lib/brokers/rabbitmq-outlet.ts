@@ -1,10 +1,12 @@
 /** What is published and kept by nobody: questions, answers and notices. All of it goes over the connection of the producers. */
 import type { Channel, Message, Options } from 'amqplib'
 import { BrokerError } from '../errors.ts'
-import { asBrokerError, type Link } from './rabbitmq-link.ts'
+import { answered, asBrokerError, type Link } from './rabbitmq-link.ts'
 
 export interface OutletOptions {
   readonly connect: () => Promise<Link>
+  /** Milliseconds that the server may take to open it. */
+  readonly timeout: number
   /** Declares what is published to. */
   readonly prepare?: (channel: Channel) => Promise<void>
   /** What was published with `mandatory` and nobody listens for. */
@@ -24,7 +26,7 @@ export class Outlet {
 
   /** @throws {BrokerError} when it cannot be opened */
   open(): Promise<Mouth> {
-    this.#mouth ??= this.#open()
+    this.#mouth ??= this.#begin()
     return this.#mouth
   }
 
@@ -34,22 +36,33 @@ export class Outlet {
     await mouth?.close()
   }
 
-  async #open(): Promise<Mouth> {
+  #begin(): Promise<Mouth> {
+    const mouth: Promise<Mouth> = this.#open(() => {
+      if (this.#mouth === mouth) this.#mouth = undefined
+    })
+    return mouth
+  }
+
+  /** @param forget lets the next word open it anew */
+  async #open(forget: () => void): Promise<Mouth> {
+    const opening = this.#makeMouth(forget)
     try {
-      const link = await this.#options.connect()
-      refuseBlocked(link)
-      const channel = await link.channel()
-      const mouth = new Mouth(link, channel, { ...this.#options, onGone: () => this.#forget() })
-      await this.#options.prepare?.(channel)
-      return mouth
+      return await answered(opening, this.#options.timeout)
     } catch (error) {
-      this.#forget()
+      forget()
+      // It may be opened all the same, when nobody waits for it any more.
+      void opening.then((late) => late.close()).catch(() => {})
       throw asBrokerError(error)
     }
   }
 
-  #forget(): void {
-    this.#mouth = undefined
+  async #makeMouth(onGone: () => void): Promise<Mouth> {
+    const link = await this.#options.connect()
+    refuseBlocked(link)
+    const channel = await link.channel()
+    const mouth = new Mouth(link, channel, { ...this.#options, onGone })
+    await this.#options.prepare?.(channel)
+    return mouth
   }
 }
 

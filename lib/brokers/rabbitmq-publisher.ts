@@ -85,6 +85,7 @@ export class Publisher {
   }
 
   async #openSession(): Promise<void> {
+    this.#lastFailure = undefined
     try {
       this.#session = await persist(
         () => this.#tryToOpen(),

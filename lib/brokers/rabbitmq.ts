@@ -18,7 +18,7 @@ import { type Held, RabbitmqBus } from './rabbitmq-bus.ts'
 import type { RabbitmqConsumer } from './rabbitmq-consumer.ts'
 import { listDeadLetters, reviewDeadLetters, type Server } from './rabbitmq-dead.ts'
 import { RabbitmqLanes } from './rabbitmq-lanes.ts'
-import { asBrokerError, type Link, openLink } from './rabbitmq-link.ts'
+import { answered, asBrokerError, type Link, openLink } from './rabbitmq-link.ts'
 import { RabbitmqNotices } from './rabbitmq-notices.ts'
 import { letterOf, Publisher, persist } from './rabbitmq-publisher.ts'
 import { checkName, countWaiting, deleteAll, purgeWaiting, routeTo, using } from './rabbitmq-topology.ts'
@@ -50,15 +50,8 @@ class RabbitmqBroker implements Broker {
   readonly #patience: number
   readonly #label: string
   readonly #consumers = new Set<RabbitmqConsumer>()
-  readonly #bus = new RabbitmqBus({
-    listen: () => this.#quietLink(),
-    speak: () => this.#speakingLink(),
-    held: (queue) => this.#heldHere(queue),
-  })
-  readonly #notices = new RabbitmqNotices({
-    listen: () => this.#quietLink(),
-    speak: () => this.#speakingLink(),
-  })
+  readonly #bus: RabbitmqBus
+  readonly #notices: RabbitmqNotices
   #publisher: Publisher | undefined
   #producing: Promise<Link> | undefined
   #consuming: Promise<Link> | undefined
@@ -68,6 +61,12 @@ class RabbitmqBroker implements Broker {
     this.#timeout = enqueueTimeout
     this.#patience = patience
     this.#label = label
+    const links = { listen: () => this.#quietLink(), speak: () => this.#speakingLink() }
+    this.#bus = new RabbitmqBus({
+      ...{ ...links, timeout: enqueueTimeout },
+      held: (queue) => this.#heldHere(queue),
+    })
+    this.#notices = new RabbitmqNotices({ ...links, timeout: enqueueTimeout })
   }
 
   get blocked(): string | undefined {
@@ -233,17 +232,8 @@ class RabbitmqBroker implements Broker {
     }
   }
 
-  /** Waits for the server, but not for ever: it does not read what we write while it is low on memory. */
-  async #inTime<T>(answer: Promise<T>): Promise<T> {
-    const { promise: late, reject } = Promise.withResolvers<never>()
-    const timer = setTimeout(() => reject(notAnswered(this.#timeout)), this.#timeout)
-    try {
-      return await Promise.race([answer, late])
-    } catch (error) {
-      throw asBrokerError(error)
-    } finally {
-      clearTimeout(timer)
-    }
+  #inTime<T>(answer: Promise<T>): Promise<T> {
+    return answered(answer, this.#timeout)
   }
 
   #producerLink(): Promise<Link> {
@@ -276,11 +266,4 @@ class RabbitmqBroker implements Broker {
 async function closeLink(opening: Promise<Link> | undefined): Promise<void> {
   const link = await opening?.catch(() => undefined)
   await link?.close()
-}
-
-function notAnswered(timeout: number): BrokerError {
-  return new BrokerError(
-    `RabbitMQ did not answer within ${timeout / 1000} seconds: it may be low on memory or disk, or not be reachable any more. See \`rabbitmq-diagnostics status\`.`,
-    { isTransient: true },
-  )
 }

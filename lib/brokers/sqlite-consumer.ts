@@ -119,7 +119,7 @@ export class SqliteConsumer implements Consumer {
     this.#looking ??= this.#takeWhatIsDue()
   }
 
-  /** Lets go of everything; its lease is left for {@link releaseAbandoned}. */
+  /** Its lease is left for {@link releaseAbandoned}. */
   async leave(): Promise<void> {
     if (this.#state === 'gone') return
     this.#state = 'gone'

@@ -167,6 +167,8 @@ class SqliteBroker implements Broker {
       this.#directory ??= makeRuntimeDirectory()
       return await hangDoorbell(this.#directory.path, name, onRing)
     } catch (error) {
+      // Whoever tries again gets another one: somebody may have removed this.
+      this.#directory = undefined
       throw new BrokerError(
         `No socket could be made under ${tmpdir()} (${(error as Error).message}): set TMPDIR to a folder that this user can write.`,
         { cause: error },

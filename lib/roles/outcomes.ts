@@ -53,6 +53,8 @@ interface Case {
   verdict: Verdict
   saved: boolean
   worker: string | null
+  /** What was handed to the store; nothing where nothing is kept of it. */
+  outcome?: Outcome
 }
 
 /**
@@ -257,7 +259,10 @@ export class Outcomes {
     const concluded = batch.filter(({ ended, verdict }) => hasSequel(ended.header) && isFinal(verdict))
     if (concluded.length === 0) return
     const followers = await this.#options.sequels.of(
-      concluded.map((one) => ({ header: one.ended.header, outcome: toOutcome(one, this.#options) })),
+      concluded.map((one) => ({
+        header: one.ended.header,
+        outcome: one.outcome ?? toOutcome(one, this.#options),
+      })),
     )
     for (const one of concluded) one.verdict = followedBy(one.verdict, followers)
   }
@@ -283,7 +288,11 @@ export class Outcomes {
   }
 
   async #hand(batch: readonly Case[]): Promise<void> {
-    const outcomes = batch.filter((one) => this.#isKept(one)).map((one) => toOutcome(one, this.#options))
+    const outcomes = batch.flatMap((one) => {
+      if (!this.#isKept(one)) return []
+      one.outcome = toOutcome(one, this.#options)
+      return one.outcome
+    })
     if (outcomes.length > 0) await this.#options.store.save(outcomes)
     await this.#free(batch.map(({ ended, verdict }) => [ended.header, verdict]))
   }
@@ -325,13 +334,14 @@ export class Outcomes {
 
   #saved(batch: readonly Case[]): void {
     this.#beingSaved = 0
+    for (const one of batch) one.saved = true
+    // First of all: somebody waits for these.
+    this.#tell(batch)
+    this.#pusher?.({ kind: 'verdicts', verdicts: batch.map(({ verdict }) => verdict) })
     for (const one of batch) {
-      one.saved = true
       this.#count(one)
       this.#say(one)
     }
-    this.#tell(batch)
-    this.#pusher?.({ kind: 'verdicts', verdicts: batch.map(({ verdict }) => verdict) })
     for (const [worker, keys] of this.#mourned)
       if (keys.every((key) => this.#isSaved(key))) this.#drained(worker)
     this.#pump()
@@ -340,7 +350,9 @@ export class Outcomes {
 
   /** Before the verdicts: somebody waits for these, and for those nobody. */
   #tell(saved: readonly Case[]): void {
-    const told = saved.filter((one) => this.#isKept(one)).map((one) => toTold(one, this.#options))
+    const told = saved.flatMap(({ outcome, ended: { header } }) =>
+      outcome ? [{ outcome, replyTo: header.replyTo, iter: header.iter?.id }] : [],
+    )
     const notices = told.length > 0 ? this.#options.sealNotices(told) : []
     if (notices.length > 0) this.#pusher?.({ kind: 'notices', notices })
   }
@@ -593,9 +605,4 @@ function concludedIn(
     const outcome = outcomes.get(header.id)
     return outcome?.run === header.run && final.has(keyOf(header)) ? [{ header, outcome }] : []
   })
-}
-
-function toTold(one: Case, options: OutcomesOptions): Told {
-  const { replyTo, iter } = one.ended.header
-  return { outcome: toOutcome(one, options), replyTo, iter: iter?.id }
 }

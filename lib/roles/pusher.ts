@@ -58,14 +58,8 @@ export function pusher(
       stir()
     },
     onOpened: () => report({ type: 'deliveries.opened' }),
-    onLost: (error) => {
-      // It is made anew, so that nothing stays held there under receipts that are void here.
-      const lost = broker
-      broker = undefined
-      void lost?.close().catch(() => {})
-      // Told as the dispatcher, which lives longer than the consumer: while its receipts are out, the loss matters.
-      report({ type: 'broker.lost', reason: error.message })
-    },
+    // Told as the dispatcher, which lives longer than the consumer: while its receipts are out, the loss matters.
+    onLost: (error) => report({ type: 'broker.lost', reason: error.message }),
   })
 
   const followWork = () => {
@@ -95,12 +89,10 @@ export function pusher(
         const made = broker ?? (await makeBroker(settings))
         // Who was paused and goes on may have made another one meanwhile.
         broker ??= made
-        const opened = broker
         // Before there is a new folder that a producer could find without a key.
         if (settings.isKeyOfFolder) await restoreSecret(settings.dataDir, settings.secretKey[0] as string)
-        await opened.connect()
-        // If a loss was told meanwhile, consuming from it tells it again.
-        broker = opened
+        // After a loss it opens again what it has lost: a connection that lasts is kept.
+        await broker.connect()
       }),
       deliveries: fromCallback<DeliveriesOrder>(({ receive }) => {
         receive(() => intake.check())

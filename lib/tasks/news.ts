@@ -14,6 +14,9 @@ export interface NewsOptions {
   readonly onGap: () => void
 }
 
+/** Milliseconds after an enqueueing in which nobody need look: should its outcome get lost, few have waited for it by then. */
+const FRESH = 1_000
+
 /** Tasks that were enqueued with our address and are remembered; who waits for an older one hears of all tasks. */
 const REMEMBERED = 10_000
 
@@ -26,9 +29,22 @@ export class News {
   readonly #own: Ear
   readonly #all: Ear
   readonly #promised = new Memory<string, true>(REMEMBERED)
+  /** When a task was enqueued of which nothing was told yet; none of before a gap. */
+  #untold = new Memory<string, number>(REMEMBERED)
 
   constructor(options: NewsOptions) {
-    this.#own = new Ear(this.#address, options)
+    this.#own = new Ear(this.#address, {
+      ...options,
+      onTidings: (tidings) => {
+        for (const id of [...tidings.ids, ...tidings.outcomes.map(({ taskId }) => taskId)])
+          this.#untold.set(id, Number.NEGATIVE_INFINITY)
+        options.onTidings(tidings)
+      },
+      onGap: () => {
+        this.#untold = new Memory(REMEMBERED)
+        options.onGap()
+      },
+    })
     const onTidings = (tidings: Tidings) => options.onTidings(this.#withoutOwn(tidings))
     this.#all = new Ear(EVERYBODY, { ...options, onTidings })
   }
@@ -37,7 +53,13 @@ export class News {
   addressFor(taskId: string): string | undefined {
     if (!this.#own.isOpen) return undefined
     this.#promised.set(taskId, true)
+    this.#untold.set(taskId, performance.now())
     return this.#address
+  }
+
+  /** Whether its first outcome is still to come, and to be told to us: nobody need look for it. */
+  isToBeTold(taskId: string): boolean {
+    return performance.now() - (this.#untold.get(taskId) ?? Number.NEGATIVE_INFINITY) < FRESH
   }
 
   /** Whether it would hear of it. */

@@ -96,7 +96,7 @@ export class Outcomes {
     const deadline = wait > LONGEST_TIMER ? undefined : setTimeout(() => expire(waiter), wait)
     this.#join(key, waiter)
     // Whoever comes hears at once of a store that cannot be reached; whoever waits sits its outage out.
-    this.#check(key).catch(reject)
+    if (!this.#news?.isToBeTold(key)) this.#check(key).catch(reject)
     try {
       return await promise
     } finally {

@@ -20,7 +20,7 @@ class FakeServer {
     this.#answers = answers
   }
 
-  bus(beforeSpeaking = async () => {}): RabbitmqBus {
+  bus(beforeSpeaking = async () => {}, timeout = 10_000): RabbitmqBus {
     return new RabbitmqBus({
       listen: async () => this.#link(this.listening),
       speak: async () => {
@@ -28,6 +28,7 @@ class FakeServer {
         return this.#link(this.speaking)
       },
       held: () => ({ unsettled: 0, consumers: 0 }),
+      timeout,
     })
   }
 
@@ -127,5 +128,29 @@ describe('the bus over RabbitMQ', () => {
     server.heard[0]?.(null)
     await turn()
     expect(lost).to.deep.equal(['RabbitMQ refuses: its queue was deleted.'])
+  })
+
+  it('is counted again when somebody deletes the queue that counts it', async () => {
+    const server = new FakeServer({ present: 1, answers })
+    await server.bus().stats()
+    expect(server.heard).to.have.length(2)
+    server.heard[1]?.(null)
+    await turn()
+    expect(server.heard).to.have.length(3)
+  })
+
+  it('waits no longer than it may for a server that opens nothing, and closes what is opened too late', async () => {
+    const server = new FakeServer({ present: 1, answers })
+    const { promise: late, resolve: open } = Promise.withResolvers<void>()
+    const bus = server.bus(() => late, 5)
+    const order = { to: 'c', body: '', patience: 60_000, onAnswer: () => true }
+    const failure = await bus.control(order).then(String, String)
+    expect(failure).to.include('RabbitMQ did not answer within 0.005 seconds')
+    open()
+    await turn()
+    await turn()
+    expect(server.speaking.map(({ isOpen }) => isOpen)).to.deep.equal([false])
+    await bus.control({ ...order, to: null })
+    expect(server.speaking.map(({ isOpen }) => isOpen)).to.deep.equal([false, true])
   })
 })

@@ -1,8 +1,10 @@
 import { EventEmitter, once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Options } from 'amqplib'
 import { expect } from 'chai'
 import type { Link } from '../../lib/brokers/rabbitmq-link.ts'
 import { letterOf, Publisher } from '../../lib/brokers/rabbitmq-publisher.ts'
+import { BrokerError } from '../../lib/errors.ts'
 
 type Answer = (error: Error | null) => void
 
@@ -102,5 +104,20 @@ describe('the publisher to RabbitMQ', () => {
     expect((await second).headers).to.deep.equal([
       { 'qcluster-run': 1, 'qcluster-attempt': 1, 'qcluster-resent': true },
     ])
+  })
+
+  it('does not blame a failure that is over for what is not confirmed in time', async () => {
+    let connect: () => Promise<Link> = () =>
+      Promise.reject(new BrokerError('Nobody answers.', { isTransient: true }))
+    const publisher = new Publisher({ connect: () => connect(), timeout: 20 })
+    const publish = () =>
+      publisher
+        .publish([letterOf({ queue: 'q', package: { taskId: 't', run: 1, attempt: 1, body: '' } })])
+        .then(String, String)
+    expect(await publish()).to.include('Nobody answers.')
+    // By now it has noticed that nobody waits any more.
+    await sleep(150)
+    connect = () => new Promise(() => {})
+    expect(await publish()).to.match(/was not taken by RabbitMQ within 0.02 seconds/)
   })
 })

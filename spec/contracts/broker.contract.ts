@@ -358,6 +358,15 @@ export function describeBroker(
         await isEmpty()
       })
 
+      it('gives back what a consumer holds that lets go, whose receipts are void then', async () => {
+        const { consumer, deliveries } = await held('a', 'b')
+        await consumer.leave()
+        await consumer.leave()
+        expect(await consumer.settle(acks(deliveries))).to.deep.equal({ void: 2 })
+        expect(taskIds(await drain(2))).to.have.members(['a', 'b'])
+        await isEmpty()
+      })
+
       it('replaces what is retried by the new package, after its delay', async () => {
         await enqueue('a')
         const { consumer, inbox } = await consume()

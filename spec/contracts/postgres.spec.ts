@@ -4,7 +4,7 @@ import { StoreError } from '../../lib/errors.ts'
 import { PostgresDatabase } from '../../lib/postgres.ts'
 import { createStore, type Store } from '../../lib/stores/index.ts'
 import { service } from '../services.ts'
-import { outcomeOf } from './material.ts'
+import { eventually, outcomeOf } from './material.ts'
 import { describeSchedules } from './schedules.contract.ts'
 import { OwnSchema } from './schema.ts'
 import { describeStore } from './store.contract.ts'
@@ -32,6 +32,15 @@ describe('PostgreSQL', () => {
       await opened.connect()
       return opened
     }
+    it('opens its connections once, however many connect at the same time', async () => {
+      const database = new PostgresDatabase({ url: place.options.store, migrations: [] })
+      await Promise.all([database.connect(), database.connect(), database.connect()])
+      await database.close()
+      const closed = performance.now()
+      await eventually(() => place.connections(), 0)
+      expect(performance.now() - closed, 'one that nobody closes lasts for ten seconds').to.be.below(5_000)
+    })
+
     const refusalOf = async (store: string) => {
       const closed = await createStore({ store })
       return closed.connect().then(

@@ -28,6 +28,12 @@ export class OwnSchema {
     await this.#owner.query(all, [this.name])
   }
 
+  /** How many connections there are to it. */
+  async connections(): Promise<number> {
+    const count = 'select count(*)::int as count from pg_stat_activity where application_name = $1'
+    return (await this.#owner.query<{ count: number }>(count, [this.name])).rows[0]?.count ?? 0
+  }
+
   async remove(): Promise<void> {
     await this.#owner.query(`drop schema ${this.name} cascade`)
     await this.#owner.end()

@@ -53,6 +53,16 @@ describe('a cluster whose RabbitMQ fails', function () {
 
   const queue = () => `qcluster.queue.${line.options.name}`
 
+  /** The process of the server that serves the connection on which the cluster takes deliveries. */
+  const consumersConnection = async () => {
+    const rows = async (...args: string[]) =>
+      (await server.control(...args)).split('\n').map((row) => row.split('\t'))
+    const consumers = await rows('list_consumers', 'queue_name', 'channel_pid')
+    const [, channel] = consumers.find(([name]) => name === queue()) ?? []
+    const channels = await rows('list_channels', 'pid', 'connection')
+    return channels.find(([pid]) => pid === channel)?.[1]
+  }
+
   it(`loses nothing and runs nothing twice when it is killed ${KILLS} times at random moments (seed ${SEED})`, async () => {
     const random = randomOf(SEED)
     const moments = range(KILLS).map(() => Math.floor(random() * TASKS_UNDER_FIRE))
@@ -88,9 +98,13 @@ describe('a cluster whose RabbitMQ fails', function () {
     expect(line.log).to.include('lost')
   })
 
-  it('comes back when the server closes its channels', async () => {
+  it('comes back when the server closes its channels, over the connection that it has', async () => {
+    const before = await consumersConnection()
     await line.ledger.survives(500, () => server.evaluate(SPOIL_CHANNELS))
     await line.isBack()
+    await line.isBack()
+    expect(before).to.match(/^<.*>$/)
+    expect(await consumersConnection()).to.equal(before)
   })
 
   it('comes back when the network is cut', async () => {
