@@ -43,9 +43,11 @@ const RECORDER = {
   off: import.meta.resolve('./recorder.mjs?off'),
 }
 
+type Measured = Omit<Throughput, 'cpuOf'>
+
 const UNITS = { done: 'tasks/s', cpu: 'µs', memory: 'MiB' } as const
 
-function spent(one: Throughput, other?: Throughput): Row[] {
+function spent(one: Measured, other?: Measured): Row[] {
   return [
     {
       what: '… processor time a task, all processes',
@@ -57,14 +59,14 @@ function spent(one: Throughput, other?: Throughput): Row[] {
   ]
 }
 
-function beside(other: Throughput | undefined, what: 'done' | 'cpu' | 'memory'): Pick<Row, 'beside'> {
+function beside(other: Measured | undefined, what: 'done' | 'cpu' | 'memory'): Pick<Row, 'beside'> {
   return other ? { beside: { what: 'without', value: other[what] } } : {}
 }
 
 /** Of each number the best: what disturbs only ever makes it worse. */
-function bestOf(rounds: readonly Throughput[]): Throughput {
-  const least = (key: keyof Throughput) => Math.min(...rounds.map((one) => one[key]))
-  const most = (key: keyof Throughput) => Math.max(...rounds.map((one) => one[key]))
+function bestOf(rounds: readonly Measured[]): Measured {
+  const least = (key: keyof Measured) => Math.min(...rounds.map((one) => one[key]))
+  const most = (key: keyof Measured) => Math.max(...rounds.map((one) => one[key]))
   return { enqueued: most('enqueued'), done: most('done'), cpu: least('cpu'), memory: least('memory') }
 }
 

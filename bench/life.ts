@@ -55,12 +55,26 @@ async function lookAtIdle({ pid, workers }: StartedCluster): Promise<Omit<Life, 
 }
 
 /** What a process and all below it have used of processors, and have of memory. */
-export function usageOf(pid: number): { readonly seconds: number; readonly mebibytes: number } {
+export interface Usage {
+  readonly seconds: number
+  /** The same, of all processes of a role together. */
+  readonly secondsOf: ReadonlyMap<string, number>
+  readonly mebibytes: number
+}
+
+export function usageOf(pid: number): Usage {
   const all = [pid, ...processesBelow(pid)]
+  const roles = Map.groupBy(all, roleOf)
   return {
     seconds: ticksOf(all) / TICKS,
+    secondsOf: new Map([...roles].map(([role, pids]) => [role, ticksOf(pids) / TICKS])),
     mebibytes: all.reduce((sum, one) => sum + residentMebibytes(one), 0),
   }
+}
+
+/** By its title; what bears none is the command. */
+function roleOf(pid: number): string {
+  return /^qcluster (\w+)/.exec(readFileSync(`/proc/${pid}/cmdline`, 'utf8'))?.[1] ?? 'command'
 }
 
 /** Mebibytes of memory that a process has. */

@@ -12,7 +12,7 @@ import { latencyRows } from './latency.ts'
 import { endLater, makeFolder } from './resources.ts'
 import type { Row } from './table.ts'
 import { noop } from './tasks.ts'
-import { measureThroughput, type Progress, TASKS } from './throughput.ts'
+import { costRows, measureThroughput, type Progress, TASKS } from './throughput.ts'
 
 const SERVICES = join(import.meta.dirname, '..', 'tools', 'services', 'main.ts')
 
@@ -38,6 +38,7 @@ async function throughput(url: string): Promise<Row[]> {
       ...{ floor: { least: 0.75 * publish.value }, beside: publish },
     },
     { what, value: atWarn.done, unit: 'tasks/s', floor: { least: consume.value / 2 }, beside: consume },
+    ...costRows(atWarn),
     { what: 'the same, LOG_LEVEL=info to a file', value: atInfo, unit: 'tasks/s', beside: consume },
   ]
 }

@@ -5,6 +5,7 @@ import { StartedCluster } from './cluster.ts'
 import type { readSaved } from './files.ts'
 import { usageOf } from './life.ts'
 import { endLater } from './resources.ts'
+import type { Row } from './table.ts'
 import { noop } from './tasks.ts'
 
 /** What has become of the tasks, by the word of the queue and of the results. */
@@ -31,6 +32,8 @@ export interface Throughput {
   readonly done: number
   /** What all processes of the cluster have used by then, their starts included: microseconds of a processor for each task. */
   readonly cpu: number
+  /** The same of each role. */
+  readonly cpuOf: ReadonlyMap<string, number>
   /** What they have all together at the end, in mebibytes; what processes share is counted for each. */
   readonly memory: number
 }
@@ -61,8 +64,19 @@ export async function measureThroughput(
   if (!(await progress.isAcknowledged())) throw new Error('Some tasks were not acknowledged.')
   await close()
   if (count !== TASKS) throw new Error(`Expected ${TASKS} saved successes, got ${count}.`)
-  const cpu = (used.seconds / TASKS) * 1e6
-  return { enqueued, done: (TASKS / (ended - first)) * 1_000, cpu, memory: used.mebibytes }
+  const perTask = (seconds: number) => (seconds / TASKS) * 1e6
+  return {
+    ...{ enqueued, done: (TASKS / (ended - first)) * 1_000, memory: used.mebibytes },
+    cpu: perTask(used.seconds),
+    cpuOf: new Map([...used.secondsOf].map(([role, seconds]) => [role, perTask(seconds)])),
+  }
+}
+
+/** Where the time goes: rows of the roles that have to do with each task. */
+export function costRows({ cpuOf }: Throughput): Row[] {
+  return ['pusher', 'worker', 'monitor'].map((role) => ({
+    ...{ what: `… processor time a task, ${role}`, value: cpuOf.get(role) ?? 0, unit: 'µs' },
+  }))
 }
 
 /** Does something for every task: a thousand callers at a time, each of which calls again when it is answered. */
