@@ -58,7 +58,9 @@ describe('the intake of a pusher', () => {
     intake = new Intake({
       queue: 'q',
       onDeliveries: (deliveries) => taken.push(...deliveries),
-      onOpened: () => void (opened += 1),
+      onOpened: () => {
+        opened += 1
+      },
       onLost: ({ message }) => losses.push(message),
     })
   })
