@@ -46,7 +46,7 @@ import { TITLE_ROOM } from './process/title.ts'
 import { Flights } from './roles/flights.ts'
 import type { RoleInput } from './roles/role.ts'
 import { Signer } from './signing.ts'
-import { composeStat, openStats, type Stat, type StatParts, sealStat } from './stat.ts'
+import { composeStat, countStrangers, openStats, type Stat, type StatParts, sealStat } from './stat.ts'
 import { isEmpty } from './tasks/enqueue.ts'
 import { type ExecutedTask, emitSafely, isHeard, type SignalName, type Signals } from './tasks/signals.ts'
 
@@ -457,14 +457,15 @@ export class Cluster {
 
   /** Whoever starts a second cluster by mistake is to know it. */
   #noteNeighbours(bodies: readonly string[]): void {
+    const { name: cluster, queue } = this
+    const strangers = countStrangers(bodies, queue, this.#signer as Signer)
+    if (strangers > 0) this.#recorder.record('cluster.unlike', { cluster, queue, count: strangers })
     const others = openStats(bodies, this.#signer as Signer)
       .filter(
-        ({ clusterId, queue, status }) =>
-          queue === this.queue && clusterId !== this.clusterId && status !== 'Stopping',
+        (stat) => stat.queue === queue && stat.clusterId !== this.clusterId && stat.status !== 'Stopping',
       )
       .map(({ name }) => name)
-    if (others.length > 0)
-      this.#recorder.record('cluster.shared', { cluster: this.name, queue: this.queue, others })
+    if (others.length > 0) this.#recorder.record('cluster.shared', { cluster, queue, others })
   }
 
   #hear(record: LogRecord): void {

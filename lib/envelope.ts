@@ -21,7 +21,7 @@ export function sealEnvelope(purpose: Purpose, content: Timed, signer: Signer): 
 }
 
 /**
- * Opens what came over the bus. Nothing in it is looked at before its signature has been checked.
+ * Opens what came over the bus. Nothing in it counts before its signature has been checked.
  * @throws {SignatureError} when it is not signed by one of our keys for this purpose, or is older or newer than
  *   {@link FRESH}
  */
@@ -35,6 +35,14 @@ export function openEnvelope<T extends Timed>(purpose: Purpose, envelope: string
       `Expected ${A[purpose]} signed with our key, got one that is not: give both sides the same secretKey, or find out who sent it.`,
     )
   return refuseStale(purpose, JSON.parse(text) as T)
+}
+
+/**
+ * What an envelope says that is not signed by us, for a warning; anybody may have written it.
+ * @throws {SyntaxError} when it is no envelope
+ */
+export function readUnchecked<T extends Timed>(envelope: string): Partial<T> {
+  return Object(JSON.parse(envelope.slice(SIGNATURE_LENGTH + 1)))
 }
 
 const A: Record<Purpose, string> = {

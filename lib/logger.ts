@@ -74,6 +74,8 @@ export interface Records {
   'cluster.scaled': ClusterServing & { readonly workers: number }
   /** `others`: the four words of each cluster that serves the same queue. */
   'cluster.shared': ClusterServing & { readonly others: readonly string[] }
+  /** `count`: clusters that say that they serve the same queue, and sign with another key. */
+  'cluster.unlike': ClusterServing & { readonly count: number }
   /** Modules that a worker has loaded for its tasks, as `file:` URLs; told only to those who listen. */
   'tasks.loaded': Speaker & { readonly modules: readonly string[] }
   'task.started': Speaker & TaskFields
@@ -186,6 +188,11 @@ export const EVENTS: { readonly [E in EventName]: Wording<E> } = {
     level: 'info',
     words: ({ cluster, queue, others }) =>
       `Q Cluster ${cluster} [${queue}] shares its queue with ${others.join(', ')}.`,
+  },
+  'cluster.unlike': {
+    level: 'warn',
+    words: ({ cluster, queue, count }) =>
+      `Q Cluster ${cluster} [${queue}] shares its queue with ${count} ${count === 1 ? 'cluster' : 'clusters'} that cannot be trusted, for want of the same secretKey or the same time: each makes dead letters of the other's tasks. Give all clusters of a queue the same secretKey, or names of their own.`,
   },
   'tasks.loaded': {
     level: 'debug',

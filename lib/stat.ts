@@ -2,7 +2,7 @@
 import { freemem, totalmem } from 'node:os'
 import type { ProcessStat } from '../machines/protocol.ts'
 import { type Client, defaultClient } from './client.ts'
-import { openEnvelope, sealEnvelope } from './envelope.ts'
+import { openEnvelope, readUnchecked, sealEnvelope } from './envelope.ts'
 import type { Signer } from './signing.ts'
 
 export type { CurrentTask, ProcessStat } from '../machines/protocol.ts'
@@ -107,6 +107,14 @@ export function openStats(bodies: readonly string[], signer: Signer): Stat[] {
   return newestOfEach(bodies.flatMap((body) => readStat(body, signer)))
 }
 
+/**
+ * How many clusters say that they serve our queue and are not known to our key: each side refuses what is enqueued for the
+ * other. Their word decides nothing; it is only counted.
+ */
+export function countStrangers(bodies: readonly string[], queue: string, signer: Signer): number {
+  return bodies.filter((body) => readStat(body, signer).length === 0 && claimedQueue(body) === queue).length
+}
+
 /** Where to look; the default client where it is absent. */
 export interface StatOptions {
   readonly client?: Client
@@ -166,6 +174,14 @@ function readStat(body: string, signer: Signer): Stat[] {
     return [openEnvelope<Stat>('stat', body, signer)]
   } catch {
     return []
+  }
+}
+
+function claimedQueue(body: string): unknown {
+  try {
+    return readUnchecked<Stat>(body).queue
+  } catch {
+    return undefined
   }
 }
 

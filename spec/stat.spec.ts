@@ -3,7 +3,7 @@ import { expect } from 'chai'
 import { clustersAsText, type View } from '../lib/cli/clusters.ts'
 import { FRESH, sealEnvelope } from '../lib/envelope.ts'
 import { Signer } from '../lib/signing.ts'
-import { composeStat, openStats, type Stat, type StatParts, sealStat } from '../lib/stat.ts'
+import { composeStat, countStrangers, openStats, type Stat, type StatParts, sealStat } from '../lib/stat.ts'
 import type { ProcessStat } from '../machines/protocol.ts'
 
 const signer = new Signer(['key'])
@@ -105,6 +105,13 @@ describe('a stat', () => {
     ]
     expect(openStats([...hostile, sealStat(good, signer)], signer)).to.deep.equal([good])
     expect({}).to.not.have.property('polluted')
+  })
+
+  it('is counted as a stranger where it claims our queue and is not signed by us, and nothing else of it', () => {
+    const foreign = (queue: string) => sealStat(statOf({ queue }), new Signer(['foreign']))
+    const bodies = ['', 'null', '[]', `${'x'.repeat(5_000_000)}`, sealStat(statOf(), signer)]
+    expect(countStrangers(bodies, 'q', signer)).to.equal(0)
+    expect(countStrangers([...bodies, foreign('q'), foreign('other'), foreign('q')], 'q', signer)).to.equal(2)
   })
 
   it('cannot steer the terminal by the names of hosts, queues and tasks', () => {

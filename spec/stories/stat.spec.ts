@@ -2,7 +2,7 @@
 import { expect } from 'chai'
 import { control } from '../../lib/control.ts'
 import { asyncTask, Client, Stat } from '../../lib/index.ts'
-import { type Command, ended, killGroup, processesBelow, Stage } from './stage.ts'
+import { BIN, type Command, ended, killGroup, processesBelow, Stage } from './stage.ts'
 
 /** Those that take a while take it until the file "go" is there. */
 const TASKS = `import { existsSync } from 'node:fs'
@@ -101,6 +101,15 @@ describe('clusters seen from outside', function () {
     expect(await second.line(/shares its queue with [\w-]+\./)).to.include(one?.name)
     expect(first.log()).to.not.include('shares')
     expect(await Stat.get(other?.clusterId as string, { client })).to.include({ pid: second.process.pid })
+  })
+
+  it('say so where their keys differ, for neither can take what is enqueued for the other', async () => {
+    await started('--workers', '1')
+    await seen((stats) => stats.length === 1)
+    const env = { ...process.env, QCLUSTER_SECRET_KEY: 'a key of its own' }
+    const stranger = stage.run([BIN, 'start', '--workers', '1'], env)
+    await stranger.line(/WARNING .*shares its queue with 1 cluster that cannot be trusted.*the same secretKey/)
+    expect(stranger.log()).to.not.match(/shares its queue with [\w-]+\./)
   })
 
   it('say nothing of each other where they serve other queues', async () => {
