@@ -108,7 +108,9 @@ describe('clusters seen from outside', function () {
     await seen((stats) => stats.length === 1)
     const env = { ...process.env, QCLUSTER_SECRET_KEY: 'a key of its own' }
     const stranger = stage.run([BIN, 'start', '--workers', '1'], env)
-    await stranger.line(/WARNING .*shares its queue with 1 cluster that cannot be trusted.*the same secretKey/)
+    await stranger.line(
+      /WARNING .*shares its queue with 1 cluster that cannot be trusted.*the same secretKey/,
+    )
     expect(stranger.log()).to.not.match(/shares its queue with [\w-]+\./)
   })
 
