@@ -111,8 +111,8 @@ describe('the timetable', () => {
     for (const _ of range(3)) await table.look()
     expect(opened()).to.have.length(1)
     const one = await find('rep')
-    expect(one).to.include({ repeats: 0, state: 'ended' })
-    expect(one.nextRun?.getTime()).to.be.lessThan(Date.now() + HOUR)
+    // The reference shows the time of a run that never comes.
+    expect(one).to.include({ repeats: 0, state: 'ended', nextRun: null })
     await save(one.lastTask as string)
     expect(await one.success()).to.equal(true)
     expect((await one.lastRun())?.id).to.equal(one.lastTask)
