@@ -198,7 +198,9 @@ const ownOptions = z.object({
     .describe('Where PostgreSQL keeps the results; null: the embedded store in the data folder.'),
   enqueueTimeout: someSeconds()
     .default(10)
-    .describe('Seconds until a task that RabbitMQ has not confirmed is refused, reconnecting included.'),
+    .describe(
+      'Seconds until a task that RabbitMQ has not confirmed is refused, reconnecting included; in line, without any confirmation.',
+    ),
   secretKey: secretKey
     .optional()
     .describe(

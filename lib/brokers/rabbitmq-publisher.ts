@@ -2,7 +2,8 @@
  * Publishes packages and waits until RabbitMQ has confirmed them. All callers share one channel, on which up to a
  * thousand are on their way. What a lost channel or connection leaves unconfirmed is published again until its time is
  * up, so a package may be kept twice, but none is lost that was confirmed. What has not been sent when its time is up is
- * never sent.
+ * never sent. The time of what is in line goes on while RabbitMQ confirms what is before it: a hundred thousand may be
+ * enqueued in one call.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BrokerError } from '../errors.ts'
@@ -19,7 +20,7 @@ export function letterOf({ queue, package: sealed, delay }: Enqueued): Letter {
 export interface PublisherOptions {
   /** Gives the connection that is open, or opens one. */
   readonly connect: () => Promise<Link>
-  /** Milliseconds until a package that is not confirmed is given up. */
+  /** Milliseconds until a package that is not confirmed is given up; where others are in line before it, without any confirmation. */
   readonly timeout: number
 }
 
@@ -27,7 +28,8 @@ export interface PublisherOptions {
 interface Posted extends Parcel {
   /** How many letters are published in one call. */
   readonly company: number
-  readonly deadline: number
+  /** When its time is up, if it is sent; if it is in line, no earlier than that. */
+  deadline: number
   readonly resolve: () => void
   readonly reject: (error: BrokerError) => void
 }
@@ -45,6 +47,7 @@ export class Publisher {
   #opening: Promise<void> | undefined
   #link: Link | undefined
   #lastFailure: BrokerError | undefined
+  #confirmedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: PublisherOptions) {
     this.#options = options
@@ -122,7 +125,13 @@ export class Publisher {
   /** The next one that still waits for an answer. */
   #take(): Posted | undefined {
     this.#forgetAnswered()
-    return this.#waiting.shift()
+    const next = this.#waiting.shift()
+    if (next) next.deadline = this.#deadlineOf(next)
+    return next
+  }
+
+  #deadlineOf({ tries, deadline }: Posted): number {
+    return tries > 0 ? deadline : Math.max(deadline, this.#confirmedAt + this.#options.timeout)
   }
 
   #forgetAnswered(): void {
@@ -133,7 +142,10 @@ export class Publisher {
   #answer(posted: Posted, error?: BrokerError): void {
     if (!this.#open.delete(posted)) return
     if (error) posted.reject(error)
-    else posted.resolve()
+    else {
+      this.#confirmedAt = performance.now()
+      posted.resolve()
+    }
     if (this.#open.size > 0) return
     this.#timer?.unref()
     for (const resolve of this.#whenIdle.splice(0)) resolve()
@@ -148,7 +160,7 @@ export class Publisher {
   #giveUp(): void {
     this.#timer = undefined
     for (const posted of this.#open) {
-      const rest = posted.deadline - performance.now()
+      const rest = this.#deadlineOf(posted) - performance.now()
       if (rest > 0) {
         this.#timer = setTimeout(() => this.#giveUp(), rest)
         break

@@ -4,6 +4,7 @@ import type { Options } from 'amqplib'
 import { expect } from 'chai'
 import type { Link } from '../../lib/brokers/rabbitmq-link.ts'
 import { letterOf, Publisher } from '../../lib/brokers/rabbitmq-publisher.ts'
+import type { Letter } from '../../lib/brokers/rabbitmq-session.ts'
 import { BrokerError } from '../../lib/errors.ts'
 
 type Answer = (error: Error | null) => void
@@ -14,6 +15,8 @@ class FakeConfirmChannel extends EventEmitter {
   readonly headers: Record<string, unknown>[] = []
   /** It keeps to itself that it has kept what has a task id. */
   isSilent = false
+  /** Milliseconds until it confirms. */
+  pace = 0
 
   publish(
     _exchange: string,
@@ -29,10 +32,12 @@ class FakeConfirmChannel extends EventEmitter {
       this.emit('kept')
       return true
     }
-    setImmediate(() => {
+    const confirm = () => {
       answer(null)
       this.emit('confirmed')
-    })
+    }
+    if (this.pace > 0) setTimeout(confirm, this.pace)
+    else setImmediate(confirm)
     return true
   }
 
@@ -104,6 +109,37 @@ describe('the publisher to RabbitMQ', () => {
     expect((await second).headers).to.deep.equal([
       { 'qcluster-run': 1, 'qcluster-attempt': 1, 'qcluster-resent': true },
     ])
+  })
+
+  it('gives what is in line its time, however long that takes, while the server confirms what is before it', async () => {
+    const link = new FakeLink(Promise.resolve())
+    const publisher = new Publisher({ connect: async () => link as unknown as Link, timeout: 600 })
+    const [first, ...others] = Array.from({ length: 6_000 }, (_, i) =>
+      letterOf({ queue: 'q', package: { taskId: `${i}`, run: 1, attempt: 1, body: '' } }),
+    )
+    const opening = link.nextChannel()
+    await publisher.publish([first as Letter])
+    const channel = await opening
+    channel.pace = 150
+    const startedAt = performance.now()
+    await publisher.publish(others)
+    // Six windows of a thousand, each confirmed 150 ms after it was sent.
+    expect(performance.now() - startedAt).to.be.above(850)
+  })
+
+  it('gives up what is in line when the server has confirmed nothing for as long', async () => {
+    const link = new FakeLink(Promise.resolve())
+    const publisher = new Publisher({ connect: async () => link as unknown as Link, timeout: 400 })
+    const opening = link.nextChannel()
+    const letters = Array.from({ length: 1_500 }, (_, i) =>
+      letterOf({ queue: 'q', package: { taskId: `${i}`, run: 1, attempt: 1, body: '' } }),
+    )
+    const publishing = Promise.allSettled(letters.map((letter) => publisher.publish([letter])))
+    const channel = await opening
+    channel.setMaxListeners(0).isSilent = true
+    const fates = (await publishing).map((one) => String((one as PromiseRejectedResult).reason))
+    expect(fates[0]).to.match(/was not confirmed by RabbitMQ within 0.4 seconds/)
+    expect(fates.at(-1)).to.match(/was not taken by RabbitMQ within 0.4 seconds/)
   })
 
   it('does not blame a failure that is over for what is not confirmed in time', async () => {
