@@ -25,7 +25,7 @@ function forgetConsumers(queue: string): string {
 }
 
 /** Erlang that acknowledges on every channel what was never delivered there, as a client with a fault does. */
-const SPOIL_CHANNELS = `[rabbit_channel:do(One, {'basic.ack', 1000000000, false}) || One <- rabbit_channel:list()].`
+const SPOIL_CHANNELS = `[One ! {'$gen_cast', {method, {'basic.ack', 1000000000, false}, none, noflow}} || One <- rabbit_channel:list()].`
 
 /** Erlang that does what `rabbitmqctl close_all_connections` does. */
 const CLOSE_CONNECTIONS = `[rabbit_networking:close_connection(One, "bye") || One <- rabbit_networking:connections()].`
