@@ -151,6 +151,7 @@ export class Outcomes {
     this.#pusher = null
     this.#asked = []
     for (const worker of [...this.#buried.keys()]) this.#mourn(worker)
+    this.#releaseKept([...this.#cases.values()])
     this.#look()
   }
 
@@ -344,8 +345,16 @@ export class Outcomes {
     }
     for (const [worker, keys] of this.#mourned)
       if (keys.every((key) => this.#isSaved(key))) this.#drained(worker)
+    if (!this.#pusher) this.#releaseKept(batch)
     this.#pump()
     this.#look()
+  }
+
+  /** Without a pusher the store is witness enough: who is told to stop need not wait for the next one, which may not come. */
+  #releaseKept(those: readonly Case[]): void {
+    const kept = those.filter(({ saved, outcome }) => saved && outcome)
+    this.#release(kept)
+    for (const one of kept) one.worker = null
   }
 
   /** Before the verdicts: somebody waits for these, and for those nobody. */
@@ -362,19 +371,19 @@ export class Outcomes {
   }
 
   #settled(keys: readonly RunKey[]): void {
-    const released = new Map<string, RunKey[]>()
-    for (const key of keys) {
-      const one = this.#cases.get(key)
-      if (!one) continue
-      this.#cases.delete(key)
-      if (one.verdict.fate !== 'requeue') this.#decided.set(key, this.#remembered(one))
-      if (!one.worker) continue
-      const mine = released.get(one.worker)
-      if (mine) mine.push(key)
-      else released.set(one.worker, [key])
+    const settled = keys.flatMap((key) => this.#cases.get(key) ?? [])
+    for (const one of settled) {
+      this.#cases.delete(one.verdict.key)
+      if (one.verdict.fate !== 'requeue') this.#decided.set(one.verdict.key, this.#remembered(one))
     }
-    for (const [worker, mine] of released) this.#workers.get(worker)?.({ kind: 'released', keys: mine })
+    this.#release(settled)
     this.#look()
+  }
+
+  /** Tells each worker which of its outcomes it need not keep any longer. */
+  #release(those: readonly Case[]): void {
+    for (const [worker, its] of Map.groupBy(those, (one) => one.worker ?? ''))
+      this.#workers.get(worker)?.({ kind: 'released', keys: its.map(({ verdict }) => verdict.key) })
   }
 
   /** What follows from an outcome that is kept can be made anew of it, and may be large. */

@@ -355,6 +355,27 @@ describe('the monitor’s outcomes', () => {
     expect(heard).to.deep.equal([{ kind: 'hello', unsettled: [{ key: key(one), fate: 'ack' }] }])
   })
 
+  it('that are kept bind no worker while there is no pusher: one that stops need not wait for the next', async () => {
+    const { outcomes, released, toPusher } = desk()
+    const [before, after, unkept] = [ended(), ended(), ended({}, { save: false })]
+    outcomes.hear('w1', [before, unkept])
+    await settle()
+    expect(released).to.deep.equal([])
+    outcomes.unattend()
+    expect(released).to.deep.equal([key(before)])
+    outcomes.hear('w1', [after])
+    await settle()
+    expect(released).to.deep.equal([key(before), key(after)])
+
+    outcomes.attend((message) => void toPusher.push(message))
+    expect(toPusher.at(-1)).to.deep.equal({
+      kind: 'hello',
+      unsettled: [before, unkept, after].map((one) => ({ key: key(one), fate: 'ack' })),
+    })
+    outcomes.hearPusher({ kind: 'settled', keys: [before, unkept, after].map(key) })
+    expect(released.slice(2)).to.deep.equal([key(unkept)])
+  })
+
   it('are made for a dead worker’s runs only when sentinel, connection and pusher have spoken', async () => {
     const { outcomes, verdicts, saved, toPusher, reports } = desk()
     const one = ended()

@@ -104,12 +104,14 @@ describe('the reference’s scenario', function () {
   it('test_cluster_initial: a new cluster is started, is idle, and is stopped once', async () => {
     expect(cluster.sentinel).to.equal(null)
     expect(cluster.isRunning).to.equal(false)
+    expect(cluster.stat.status).to.equal('Stopped')
 
     expect(await cluster.start()).to.be.above(0)
     const { pid, isAlive: isUp } = cluster.sentinel as NonNullable<Cluster['sentinel']>
     expect(isUp).to.equal(true)
     expect([cluster.isRunning, cluster.isStopping, cluster.isStarting]).to.deep.equal([true, false, false])
     expect(isAlive(pid)).to.equal(true)
+    expect(cluster.stat.status).to.equal('Idle')
 
     expect(await cluster.stop()).to.equal(true)
     expect(isAlive(pid)).to.equal(false)
