@@ -53,14 +53,21 @@ describe('a cluster whose RabbitMQ fails', function () {
 
   const queue = () => `qcluster.queue.${line.options.name}`
 
-  /** The process of the server that serves the connection on which the cluster takes deliveries. */
-  const consumersConnection = async () => {
-    const rows = async (...args: string[]) =>
-      (await server.control(...args)).split('\n').map((row) => row.split('\t'))
-    const consumers = await rows('list_consumers', 'queue_name', 'channel_pid')
-    const [, channel] = consumers.find(([name]) => name === queue()) ?? []
-    const channels = await rows('list_channels', 'pid', 'connection')
-    return channels.find(([pid]) => pid === channel)?.[1]
+  const rows = async (...args: string[]) =>
+    (await server.control(...args)).split('\n').map((row) => row.split('\t'))
+
+  /**
+   * The process of the server that serves the connection on which the cluster takes deliveries. It is looked for again where
+   * another consumer has taken over between the two questions.
+   */
+  async function consumersConnection(): Promise<string> {
+    for (;;) {
+      const consumers = await rows('list_consumers', 'queue_name', 'channel_pid')
+      const [, channel] = consumers.find(([name]) => name === queue()) ?? []
+      const channels = await rows('list_channels', 'pid', 'connection')
+      const connection = channels.find(([pid]) => pid === channel)?.[1]
+      if (connection) return connection
+    }
   }
 
   it(`loses nothing and runs nothing twice when it is killed ${KILLS} times at random moments (seed ${SEED})`, async () => {
@@ -102,8 +109,6 @@ describe('a cluster whose RabbitMQ fails', function () {
     const before = await consumersConnection()
     await line.ledger.survives(500, () => server.evaluate(SPOIL_CHANNELS))
     await line.isBack()
-    await line.isBack()
-    expect(before).to.match(/^<.*>$/)
     expect(await consumersConnection()).to.equal(before)
   })
 
