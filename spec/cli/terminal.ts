@@ -1,5 +1,6 @@
 /** The command line, as somebody has it who runs it in a folder; within this process, for a start of Node takes longer than most commands. */
 import { main } from '../../lib/cli/main.ts'
+import { close } from '../../lib/client.ts'
 
 /** How a command ended, and what it said. */
 export interface Ran {
@@ -18,6 +19,8 @@ export async function qcluster(
 ): Promise<Ran> {
   if (isTaken) throw new Error(`A command still runs, and "${args.join(' ')}" has to wait for its end.`)
   isTaken = true
+  // A process that begins has no default client; another spec may have used one here.
+  await close()
   const before = { folder: process.cwd(), environment: process.env, code: process.exitCode }
   const [stdout, stderr] = [caught(process.stdout), caught(process.stderr)]
   process.chdir(folder)
