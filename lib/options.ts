@@ -199,7 +199,7 @@ const ownOptions = z.object({
   enqueueTimeout: someSeconds()
     .default(10)
     .describe(
-      'Seconds until a task that RabbitMQ has not confirmed is refused, reconnecting included; in line, without any confirmation.',
+      'Seconds until a task that RabbitMQ has not confirmed is refused, reconnecting included; of one behind others, from the last that it has confirmed.',
     ),
   secretKey: secretKey
     .optional()

@@ -2,8 +2,8 @@
  * Publishes packages and waits until RabbitMQ has confirmed them. All callers share one channel, on which up to a
  * thousand are on their way. What a lost channel or connection leaves unconfirmed is published again until its time is
  * up, so a package may be kept twice, but none is lost that was confirmed. What has not been sent when its time is up is
- * never sent. The time of what is in line goes on while RabbitMQ confirms what is before it: a hundred thousand may be
- * enqueued in one call.
+ * never sent. What is in line is not given up while RabbitMQ confirms what is before it: a hundred thousand may be enqueued
+ * in one call.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BrokerError } from '../errors.ts'
@@ -20,7 +20,7 @@ export function letterOf({ queue, package: sealed, delay }: Enqueued): Letter {
 export interface PublisherOptions {
   /** Gives the connection that is open, or opens one. */
   readonly connect: () => Promise<Link>
-  /** Milliseconds until a package that is not confirmed is given up; where others are in line before it, without any confirmation. */
+  /** Milliseconds until a package that is not confirmed is given up; of one in line, from the last confirmation. */
   readonly timeout: number
 }
 
@@ -28,7 +28,7 @@ export interface PublisherOptions {
 interface Posted extends Parcel {
   /** How many letters are published in one call. */
   readonly company: number
-  /** When its time is up, if it is sent; if it is in line, no earlier than that. */
+  /** When its time is up; while it is in line, later where others have been confirmed since. */
   deadline: number
   readonly resolve: () => void
   readonly reject: (error: BrokerError) => void
@@ -47,6 +47,7 @@ export class Publisher {
   #opening: Promise<void> | undefined
   #link: Link | undefined
   #lastFailure: BrokerError | undefined
+  /** When the server last confirmed something. */
   #confirmedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: PublisherOptions) {
