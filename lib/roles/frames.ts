@@ -106,6 +106,8 @@ interface AllCancelled {
 export type WorkerToMonitor =
   | { readonly kind: 'hello'; readonly worker: string; readonly pid: number }
   | { readonly kind: 'ended'; readonly outcomes: readonly Ended[] }
+  /** It was told to stop: without a pusher it waits for nobody but the monitor. */
+  | { readonly kind: 'leaving' }
 
 export type MonitorToWorker = { readonly kind: 'released'; readonly keys: readonly RunKey[] }
 

@@ -144,7 +144,10 @@ function receiveFrom(
       ;({ worker, pid } = message)
       pids.add(pid)
       outcomes.welcome(worker, (reply) => socket.send(reply))
-    } else if (worker !== undefined) outcomes.hear(worker, message.outcomes)
+    } else if (worker !== undefined) {
+      if (message.kind === 'leaving') outcomes.dismiss(worker)
+      else outcomes.hear(worker, message.outcomes)
+    }
   })
   socket.onClose(() => {
     pids.delete(pid)

@@ -66,6 +66,8 @@ export class Outcomes {
   readonly #cases = new Map<RunKey, Case>()
   readonly #decided = new Memory<RunKey, Verdict>(REMEMBERED)
   readonly #workers = new Map<string, (message: MonitorToWorker) => void>()
+  /** Workers that were told to stop. */
+  readonly #leaving = new Set<string>()
   readonly #buried = new Map<string, Testament>()
   readonly #left = new Map<string, readonly Job[]>()
   /** Dead workers whose runs have a case that is not saved yet. */
@@ -125,8 +127,15 @@ export class Outcomes {
     this.#pump()
   }
 
+  /** It stops, so it need not keep for a later monitor what this one has heard of it. */
+  dismiss(worker: string): void {
+    this.#leaving.add(worker)
+    if (!this.#pusher) this.#releaseKept([...this.#cases.values()])
+  }
+
   farewell(worker: string): void {
     this.#workers.delete(worker)
+    this.#leaving.delete(worker)
     this.#mourn(worker)
     this.#look()
   }
@@ -350,9 +359,14 @@ export class Outcomes {
     this.#look()
   }
 
-  /** Without a pusher the store is witness enough: who is told to stop need not wait for the next one, which may not come. */
+  /**
+   * Without a pusher the store is witness enough, and where nothing is kept the monitor, to those that are told to stop:
+   * they need not wait for the next pusher, which may not come.
+   */
   #releaseKept(those: readonly Case[]): void {
-    const kept = those.filter(({ saved, outcome }) => saved && outcome)
+    const kept = those.filter(
+      ({ saved, outcome, worker }) => saved && (outcome || this.#leaving.has(worker ?? '')),
+    )
     this.#release(kept)
     for (const one of kept) one.worker = null
   }

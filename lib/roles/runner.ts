@@ -96,6 +96,7 @@ export class Runner {
     send({ kind: 'hello', worker: this.#options.worker, pid: process.pid })
     this.#unsent = []
     for (const outcomes of inFrames([...this.#kept.values()])) send({ kind: 'ended', outcomes })
+    if (this.#order !== 'run') send({ kind: 'leaving' })
     if (this.#greet) this.#greetPusher(this.#greet)
   }
 
@@ -355,6 +356,7 @@ export class Runner {
   finish(): void {
     // Who is told to abort is told to finish in the same breath.
     if (this.#order === 'run') this.#order = 'finish'
+    this.#monitor?.send({ kind: 'leaving' })
     if (this.#pusher) this.#pusher({ kind: 'leaving' })
     else this.bidFarewell()
     this.#look()

@@ -376,6 +376,40 @@ describe('the monitor’s outcomes', () => {
     expect(released.slice(2)).to.deep.equal([key(unkept)])
   })
 
+  it('that are not kept bind no worker that is told to stop while there is no pusher', async () => {
+    const { outcomes, released, toPusher } = desk()
+    const [before, after] = [ended({}, { save: false }), ended({ success: false, interrupted: true })]
+    outcomes.hear('w1', [before])
+    await settle()
+    outcomes.dismiss('w1')
+    expect(released, 'a pusher is there and settles them').to.deep.equal([])
+    outcomes.unattend()
+    expect(released).to.deep.equal([key(before)])
+    outcomes.hear('w1', [after])
+    await settle()
+    expect(released).to.deep.equal([key(before), key(after)])
+
+    outcomes.attend((message) => void toPusher.push(message))
+    expect(toPusher.at(-1)).to.deep.equal({
+      kind: 'hello',
+      unsettled: [
+        { key: key(before), fate: 'ack' },
+        { key: key(after), fate: 'requeue' },
+      ],
+    })
+  })
+
+  it('that are not kept are let go as well where the word to stop comes after the pusher is gone', async () => {
+    const { outcomes, released } = desk()
+    const one = ended({}, { save: false })
+    outcomes.hear('w1', [one])
+    await settle()
+    outcomes.unattend()
+    expect(released).to.deep.equal([])
+    outcomes.dismiss('w1')
+    expect(released).to.deep.equal([key(one)])
+  })
+
   it('are made for a dead worker’s runs only when sentinel, connection and pusher have spoken', async () => {
     const { outcomes, verdicts, saved, toPusher, reports } = desk()
     const one = ended()

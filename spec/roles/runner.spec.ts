@@ -208,6 +208,16 @@ describe('the runner', () => {
     expect(started).to.have.length(3)
   })
 
+  it('tells the monitor that it leaves, and a later one as well', () => {
+    const { runner, monitor, toMonitor } = desk()
+    monitor()
+    runner.finish()
+    expect(toMonitor.at(-1)).to.deep.equal({ kind: 'leaving' })
+    runner.monitorLeft()
+    monitor()
+    expect(toMonitor.map(({ kind }) => kind)).to.deep.equal(['hello', 'leaving', 'hello', 'leaving'])
+  })
+
   it('has finished when the pusher has bidden farewell and the monitor has released everything', async () => {
     const { runner, monitor, pusher, reports, toPusher } = desk()
     monitor()
