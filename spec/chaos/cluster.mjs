@@ -1,4 +1,5 @@
 /** A cluster that does what its parent tells it. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Cluster } from 'qcluster'
 
 const cluster = new Cluster({ ...JSON.parse(process.argv[2]), handleSignals: true })
@@ -9,7 +10,10 @@ const orders = {
   reload: () => cluster.reload(),
   slaySentinel: () => process.kill(cluster.stat.sentinel, 'SIGKILL'),
   slayPusher: () => process.kill(cluster.stat.pusher, 'SIGKILL'),
-  slayWorkers: () => {
+  /** Once the pusher has pushed all: before, it waits for what becomes of the tasks that die with them. */
+  slayWorkers: async () => {
+    const isDraining = ({ role, state }) => role === 'pusher' && !/^stopping\.(settling|closing)/.test(state)
+    while (cluster.stat.processes.some(isDraining)) await sleep(20)
     for (const pid of cluster.stat.workers) process.kill(pid, 'SIGKILL')
   },
   /** The sentinel, and the cluster that would start another one. */
@@ -20,6 +24,10 @@ const orders = {
   stop: () => cluster.stop(),
   abort: () => cluster.abort(),
   kill: () => cluster.kill(),
+  killTwice: () => {
+    cluster.kill()
+    cluster.kill()
+  },
   /** The roles of the processes that are there and at work. */
   muster: () => process.send(cluster.stat.processes.filter(isAtWork).map(({ role }) => role)),
 }

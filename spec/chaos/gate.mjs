@@ -22,8 +22,10 @@ function pass(actor, { _nodes: nodes = [] }) {
   const isIn = (id) => nodes.some((node) => node.id === id)
   if (existsSync(file)) isAway = false
   else if (isIn(state)) hold()
-  else if (isIn(outage)) lose()
-  else if (nudge && isIn(nudge.state)) queueMicrotask(() => actor.send({ type: nudge.type }))
+  else {
+    if (isIn(outage)) lose()
+    if (nudge && isIn(nudge.state)) queueMicrotask(() => actor.send({ type: nudge.type }))
+  }
 }
 
 function hold() {

@@ -1,4 +1,4 @@
-/** `npm run chaos -- --seed N --minutes M [--broker …] [--only STATE] [--fault SIGNAL]`: exits with 1 when something was lost or left. */
+/** `npm run chaos -- --seed N --minutes M [--broker …] [--only STATE] [--fault SIGNAL] [--skip N]`: exits with 1 when something was lost or left. */
 import { parseArgs } from 'node:util'
 import { endServices, serviceAt } from '../services.ts'
 import { allBlows, FAULTS, shuffled } from './pairs.ts'
@@ -12,11 +12,14 @@ const { values } = parseArgs({
     broker: { type: 'string', default: 'sqlite' },
     /** The beginning of a state's id. */
     only: { type: 'string', default: '' },
+    /** Blows of the seed's order to pass over: what another run has tried. */
+    skip: { type: 'string', default: '0' },
     fault: { type: 'string', multiple: true, default: [...FAULTS] },
   },
 })
 const seed = Number(values.seed)
 const blows = shuffled(allBlows(), seed)
+  .slice(Number(values.skip))
   .filter(({ state }) => state.startsWith(values.only))
   .filter(({ fault }) => values.fault.includes(fault))
 const trials = await sweep(blows, {

@@ -46,7 +46,7 @@ type Order = keyof typeof ORDERS
 export const ORDERS = {
   /** Tasks that take seconds. */
   long: 150,
-  ...{ pause: 150, scale: 150, reload: 150, stop: 150, abort: 150, kill: 150 },
+  ...{ pause: 150, scale: 150, reload: 150, stop: 150, abort: 150, kill: 150, killTwice: 150 },
   ...{ slaySentinel: 0, slayPusher: 1_000, slayWorkers: 150, slayAbove: 150 },
 } as const
 
@@ -64,7 +64,8 @@ export interface Way {
 const WAYS: readonly (readonly [RegExp, Way])[] = [
   [/urgency\.aborting/, { orders: ['long', 'stop', 'abort'] }],
   [/urgency\.killing/, { orders: ['long', 'stop', 'kill'] }],
-  [/exterminating/, { orders: ['long', 'stop', 'kill', 'kill'] }],
+  // All are soon gone after the first one.
+  [/exterminating/, { orders: ['long', 'stop', 'killTwice'] }],
   [/pusher\.stopping\.outliving/, { orders: ['long', 'slayAbove'] }],
   [/cluster\.stopping\.outliving/, { orders: ['slaySentinel', 'stop'] }],
   [/reviving/, { orders: ['slaySentinel'] }],
@@ -76,7 +77,14 @@ const WAYS: readonly (readonly [RegExp, Way])[] = [
   // It lasts as long as somebody has not yet said what he holds: not each time.
   [/joiningPaused/, { orders: ['pause', 'slayPusher', 'slayPusher', 'slayPusher'] }],
   [/(pusher|monitor)\.running\.(re)?connecting/, { outage: '$1.running.connected' }],
-  [/scheduler\.running\.reconnecting/, { outage: 'scheduler.running.waiting' }],
+  // On a slow machine the first look has met all slots, and there is no reason for another one.
+  [
+    /scheduler\.running\.reconnecting/,
+    {
+      outage: 'scheduler.running.waiting',
+      nudge: { state: 'scheduler.running.waiting', type: 'timetable.changed' },
+    },
+  ],
   [/outdated/, { nudge: { state: 'scheduler.running.looking', type: 'timetable.changed' } }],
   [/scheduler\.stopping/, { nudge: { state: 'scheduler.running.looking', type: 'scheduler.stop' } }],
   [/\.stopping/, { orders: ['stop'] }],

@@ -12,8 +12,11 @@ import { type Blow, ORDERS, wayTo } from './pairs.ts'
 
 /** Tasks before the blow, and as many after it. */
 const LOAD = 50
-/** Milliseconds for a state to come about once tasks run and all orders are given; then it counts as not reached. */
-const PATIENCE = 4_000
+/**
+ * Milliseconds for a state to come about once tasks run and all orders are given; then it counts as not reached. Who has
+ * lost a service looks again after 5 s at the latest.
+ */
+const PATIENCE = 6_000
 /** Milliseconds for all to be well again. */
 const RECOVERY = 60_000
 /** Who is to be there while a cluster goes on. */
