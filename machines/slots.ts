@@ -19,7 +19,7 @@ export interface Slot {
 export interface Slots {
   /** Slots that are not gone for good, by id. */
   readonly slots: Readonly<Record<string, Slot>>
-  /** Worker slots made so far: the number of the newest. */
+  /** The number of the worker slot that was made last. */
   readonly born: number
 }
 
@@ -188,10 +188,26 @@ interface Enqueue {
 
 /** Starts so many more workers, in slots of their own. */
 export function hire(count: number, context: Slots, enqueue: Enqueue): void {
-  const inputs = Array.from({ length: count }, (_, n) => slot(workerId(context.born + n + 1)))
+  const numbers = freeNumbers(count, context)
+  const inputs = numbers.map((number) => slot(workerId(number)))
   for (const input of inputs) enqueue.spawnChild('child', { id: input.id, input })
   const hired = Object.fromEntries(inputs.map(({ id, role }) => [id, { role, ...STARTING }]))
-  enqueue.assign({ born: context.born + count, slots: { ...context.slots, ...hired } })
+  enqueue.assign({ born: numbers.at(-1) ?? context.born, slots: { ...context.slots, ...hired } })
+}
+
+/**
+ * The next numbers that no slot has, in turns over twice as many as there are slots. Numbers that only grow would make a
+ * sentinel grow: a machine keeps for ever what it has looked up of a type of event, and the end of a child has the child's
+ * id in its type. The lowest free ones would deal out the processors unevenly: see `processorsOf`.
+ */
+function freeNumbers(count: number, context: Slots): number[] {
+  const most = 2 * (idsOf(context, 'worker').length + count)
+  const numbers: number[] = []
+  for (let last = context.born; numbers.length < count; ) {
+    last = (last % most) + 1
+    if (!(workerId(last) in context.slots)) numbers.push(last)
+  }
+  return numbers
 }
 
 /** Tells slots to leave for good: they finish what they have first. */

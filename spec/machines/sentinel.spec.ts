@@ -489,6 +489,23 @@ describe('the sentinel machine', () => {
       expect(value()).to.deep.equal(AT_WORK)
     })
 
+    it('gives its replacement a slot that has been free for long, however many there were', async () => {
+      const { actor } = guard()
+      await settle()
+      const workers = () =>
+        Object.entries(actor.getSnapshot().context.slots).filter(([id]) => id.startsWith('worker-'))
+      const seen: string[][] = []
+      for (let n = 0; n < 8; n += 1) {
+        seen.push(workers().map(([id]) => id))
+        const oldest = workers()[0]?.[1].name ?? ''
+        actor.send({ ...worn, worker: oldest })
+        await settle()
+      }
+      const turns = [1, 2, 3, 4, 5, 6, 1, 2, 3].map((n) => `worker-${n}`)
+      expect(seen).to.deep.equal(turns.slice(1).map((id, n) => [turns[n], id]))
+      expect(Object.keys(actor.getSnapshot().children)).to.have.length(2 + 4)
+    })
+
     it('keeps it where its replacement cannot start, at no cost, and tries when it is told once more', async () => {
       const { actor, of, last, log, value } = guard({ loads: (n) => n <= 5 })
       await settle()
