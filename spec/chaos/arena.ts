@@ -49,13 +49,15 @@ export class Arena {
     const env = { ...process.env, TMPDIR: this.folder }
     const { outage, nudge } = blow ? wayTo(blow) : {}
     const gate = blow && { role: blow.role, state: blow.state, file: this.gate, outage, nudge }
+    // What is entered while the cluster starts would be hit before it has anything to do.
+    const ledger = blow?.state.includes('.running.') ? this.ledger : undefined
     const child = fork(join(import.meta.dirname, 'cluster.mjs'), [JSON.stringify(this.#options)], {
       execArgv: [],
       env: gate
         ? {
             ...env,
             NODE_OPTIONS: `--import ${join(import.meta.dirname, 'gate.mjs')}`,
-            CHAOS_GATE: JSON.stringify(gate),
+            CHAOS_GATE: JSON.stringify({ ...gate, ledger }),
           }
         : env,
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],

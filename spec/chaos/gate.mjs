@@ -8,20 +8,26 @@ import { Socket } from 'node:net'
 import { StatementSync } from 'node:sqlite'
 import { Actor } from 'xstate'
 
-const { role, state, file, outage, nudge } = JSON.parse(process.env.CHAOS_GATE ?? '{}')
+const { role, state, file, outage, nudge, ledger } = JSON.parse(process.env.CHAOS_GATE ?? '{}')
 const start = Actor.prototype.start
 let isAway = false
 
 Actor.prototype.start = function () {
-  if (this._parent === undefined && this.logic.id === role)
-    this.subscribe({ next: (snapshot) => pass(this, snapshot), error: () => {} })
+  if (this._parent !== undefined || this.logic.id !== role) return start.call(this)
+  this.subscribe({ next: (snapshot) => pass(this, snapshot), error: () => {} })
+  // What has been entered before the first task is at work may not change for long.
+  if (ledger) setInterval(() => isDue(this.getSnapshot()) && hold(), 20).unref()
   return start.call(this)
 }
 
-function pass(actor, { _nodes: nodes = [] }) {
-  const isIn = (id) => nodes.some((node) => node.id === id)
+function isDue({ _nodes: nodes = [] }) {
+  return nodes.some((node) => node.id === state) && (!ledger || existsSync(ledger)) && !existsSync(file)
+}
+
+function pass(actor, snapshot) {
+  const isIn = (id) => (snapshot._nodes ?? []).some((node) => node.id === id)
   if (existsSync(file)) isAway = false
-  else if (isIn(state)) hold()
+  else if (isDue(snapshot)) hold()
   else {
     if (isIn(outage)) lose()
     if (nudge && isIn(nudge.state)) queueMicrotask(() => actor.send({ type: nudge.type }))
