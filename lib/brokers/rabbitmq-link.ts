@@ -34,6 +34,7 @@ export class Link extends EventEmitter<{ blocked: []; unblocked: [] }> {
     this.ended = this.#watch()
     this.traits = traits
     letGo(model)
+    ignoreLate(model)
     gatherWrites(this.#socket)
   }
 
@@ -159,9 +160,12 @@ function closable<T extends Channel>(channel: T): T {
   return channel
 }
 
-/** What amqplib has no public name for: the socket and the timers of the heartbeat. */
+/** What amqplib has no public name for: the socket, the timers of the heartbeat, and who takes what comes. */
 interface Internals {
   readonly stream: Socket
+  /** By their numbers; null where one is closed. */
+  readonly channels: readonly (object | null)[]
+  accept: (frame: { readonly channel: number }) => void
   readonly heartbeater?: { readonly sendTimer: NodeJS.Timeout; readonly recvTimer: NodeJS.Timeout }
 }
 
@@ -174,6 +178,18 @@ function letGo(model: ChannelModel): void {
   stream.unref()
   heartbeater?.sendTimer.unref()
   heartbeater?.recvTimer.unref()
+}
+
+/**
+ * A server that closes a channel may still send deliveries there that were on their way. amqplib has forgotten the channel
+ * by then, and would end the whole connection for a frame that it cannot place.
+ */
+function ignoreLate(model: ChannelModel): void {
+  const connection = internalsOf(model)
+  const accept = connection.accept.bind(connection)
+  connection.accept = (frame) => {
+    if (connection.channels[frame.channel]) accept(frame)
+  }
 }
 
 /** Sends what is written in one turn of the event loop in one packet: amqplib writes each frame by itself. */
