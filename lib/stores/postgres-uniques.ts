@@ -35,6 +35,10 @@ export class PostgresUniques implements Uniques {
     await this.#database.run(CONFIRM, [taskIds])
   }
 
+  async withdraw(taskIds: readonly string[]): Promise<void> {
+    await this.#database.run(WITHDRAW, [taskIds])
+  }
+
   async release(taskIds: readonly string[]): Promise<void> {
     await this.#database.run(RELEASE, [taskIds])
   }
@@ -83,6 +87,8 @@ const SELECT = 'select key, task_id, name from qcluster_uniques where key = any(
 /** One that was released meanwhile has been confirmed by that. */
 const CONFIRM = `
   update qcluster_uniques set is_confirmed = true, free_at = null where task_id = any($1) and not is_confirmed`
+
+const WITHDRAW = 'delete from qcluster_uniques where task_id = any($1) and not is_confirmed'
 
 /** What is free already is forgotten with it. */
 const RELEASE = `

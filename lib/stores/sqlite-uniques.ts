@@ -35,6 +35,10 @@ export class SqliteUniques implements Uniques {
     await this.#file.write(() => this.#file.run(CONFIRM, JSON.stringify(taskIds)))
   }
 
+  async withdraw(taskIds: readonly string[]): Promise<void> {
+    await this.#file.write(() => this.#file.run(WITHDRAW, JSON.stringify(taskIds)))
+  }
+
   async release(taskIds: readonly string[]): Promise<void> {
     await this.#file.write(() => this.#file.run(RELEASE, JSON.stringify(taskIds)))
   }
@@ -59,6 +63,9 @@ const INSERT = `
 const CONFIRM = `
   update uniques set is_confirmed = 1, free_at = null
   where is_confirmed = 0 and task_id in (select value from json_each(?))`
+
+const WITHDRAW = `
+  delete from uniques where is_confirmed = 0 and task_id in (select value from json_each(?))`
 
 const RELEASE = `
   update uniques set is_confirmed = 1, free_at = kept_until where task_id in (select value from json_each(?))`

@@ -25,6 +25,8 @@ export interface Uniques {
   reserve(wanted: readonly Reservation[], patience: number): Promise<Holder[]>
   /** These tasks are with the broker: they keep their keys until they are released. */
   confirm(taskIds: readonly string[]): Promise<void>
+  /** These tasks were never with the broker: what they have reserved, and not confirmed, is free. */
+  withdraw(taskIds: readonly string[]): Promise<void>
   /** These tasks are over: their keys are free, at the end of `within` where that is later. Saying it twice changes nothing. */
   release(taskIds: readonly string[]): Promise<void>
   /** Nothing waits in this queue any more: all of its keys are free. */

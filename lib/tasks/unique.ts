@@ -1,7 +1,7 @@
 /** Tasks that are to be the only ones of their kind, while they wait or run and for some time. */
 import { createHash } from 'node:crypto'
 import type { Client, Inlining, Submission } from '../client.ts'
-import { ConfigError } from '../errors.ts'
+import { BrokerError, ConfigError } from '../errors.ts'
 import type { Holder, Reservation } from '../stores/uniques.ts'
 import { show } from './define.ts'
 
@@ -43,8 +43,16 @@ export async function enqueueUnique(
   const patience = enqueueTimeout * 1000 + MARGIN
   const holders = await client.atStore(({ uniques }) => uniques.reserve(wanted, patience))
   const fresh = submissions.filter(({ header }, i) => holders[i]?.taskId === header.id)
-  await client.enqueue(fresh, inlining)
-  await client.atStore(({ uniques }) => uniques.confirm(fresh.map(({ header }) => header.id)))
+  const ids = fresh.map(({ header }) => header.id)
+  try {
+    await client.enqueue(fresh, inlining)
+  } catch (error) {
+    // A broker that has not confirmed may keep them all the same.
+    if (!(error instanceof BrokerError))
+      await client.atStore(({ uniques }) => uniques.withdraw(ids)).catch(() => {})
+    throw error
+  }
+  await client.atStore(({ uniques }) => uniques.confirm(ids))
   return holders
 }
 

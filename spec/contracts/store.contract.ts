@@ -503,6 +503,15 @@ export function describeStore(
         expect(await holderOf('b')).to.equal('b')
       })
 
+      it('that were never enqueued free their key, for good, but not once they are confirmed', async () => {
+        await holderOf('a', { within: 60_000 })
+        await store.uniques.withdraw(['a', 'nobody'])
+        expect(await holderOf('b')).to.equal('b')
+        await store.uniques.confirm(['b'])
+        await store.uniques.withdraw(['b'])
+        expect(await holderOf('c')).to.equal('b')
+      })
+
       it('keep their key for the time that they want, though they are over', async () => {
         await holderOf('a', { within: 60_000 })
         await store.uniques.release(['a'])

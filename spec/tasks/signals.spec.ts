@@ -81,10 +81,11 @@ describe('the signal', () => {
       throw new Error('not today')
     })
     ends.push(end)
-    expect(await message(asyncTask(add, [1, 2]))).to.equal('not today')
+    const enqueue = () => asyncTask(add, [1, 2], { unique: { within: 60 } })
+    expect(await message(enqueue())).to.equal('not today')
     expect(cluster.enqueued()).to.deep.equal([])
     end()
-    await asyncTask(add, [1, 2])
+    expect(await enqueue()).to.include({ isNew: true })
     expect(cluster.enqueued()).to.have.length(1)
   })
 
