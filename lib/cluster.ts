@@ -187,8 +187,8 @@ export class Cluster {
   /** How the cluster ended, as an exit code of the command line. */
   get exitCode(): number {
     const { error, interrupted, deadlineReached } = this.actor.getSnapshot().context
-    if (error) return error.exitCode ?? EXIT.interrupted
-    return interrupted > 0 || deadlineReached ? EXIT.interrupted : EXIT.clean
+    if (error) return error.exitCode ?? EXIT.incomplete
+    return interrupted > 0 || deadlineReached ? EXIT.incomplete : EXIT.clean
   }
 
   /**

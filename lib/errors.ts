@@ -7,8 +7,8 @@
 export const EXIT = {
   /** Stopped cleanly. */
   clean: 0,
-  /** A started task was interrupted, or the stop reached its deadline. */
-  interrupted: 1,
+  /** Not all was done: a stop interrupted a task or reached its deadline, or what a command was asked for failed. */
+  incomplete: 1,
   /** The command line or the configuration is wrong. */
   usage: 2,
   /** The broker or the store cannot be reached. */
@@ -24,7 +24,7 @@ export const EXIT = {
 /** What each exit code says, for the help and the README. */
 export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
   clean: 'Stopped cleanly; of `check`: nothing worse than a warning.',
-  interrupted: 'A started task was interrupted, the stop reached its deadline, or what was asked for failed.',
+  incomplete: 'A started task was interrupted, the stop reached its deadline, or what was asked for failed.',
   usage: 'The command line or the configuration is wrong.',
   unreachable: 'The broker or the store cannot be reached, or its files are of a newer version.',
   tasks: 'A task module cannot be loaded, or there is none.',
@@ -35,7 +35,7 @@ export const EXIT_MEANINGS: Readonly<Record<keyof typeof EXIT, string>> = {
 /** The root of all errors of qcluster: `catch (e) { if (e instanceof QclusterError) … e.code … }`. */
 export abstract class QclusterError extends Error {
   abstract readonly code: string
-  readonly exitCode: number = EXIT.interrupted
+  readonly exitCode: number = EXIT.incomplete
 
   override get name(): string {
     return this.constructor.name
@@ -116,7 +116,7 @@ export class ProcessExitError extends QclusterError {
 
   constructor(message: string, options?: ErrorOptions & { exitCode?: number }) {
     super(message, options)
-    this.exitCode = options?.exitCode ?? EXIT.interrupted
+    this.exitCode = options?.exitCode ?? EXIT.incomplete
   }
 }
 

@@ -51,7 +51,7 @@ async function give(order: string, args: readonly unknown[], flags: Flags): Prom
   await withClient(flags, async () => {
     const answers = await control(order, { ...to, args, patience: (flags.wait as number) * 1000 })
     print(answers, flags)
-    if (answers.length === 0 || answers.some(({ error }) => error)) process.exitCode = EXIT.interrupted
+    if (answers.length === 0 || answers.some(({ error }) => error)) process.exitCode = EXIT.incomplete
   })
 }
 

@@ -79,7 +79,7 @@ async function printJson(task: Task, flags: Flags): Promise<void> {
   if (flags.wait === undefined) return console.log(jsonOf({ id, name, isNew }))
   const record = await task.fetch(waitOf(flags))
   console.log(jsonOf(record ?? null))
-  if (!record?.success) process.exitCode = EXIT.interrupted
+  if (!record?.success) process.exitCode = EXIT.incomplete
 }
 
 /** Some flags of a task are called like options of a cluster. */

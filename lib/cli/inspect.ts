@@ -60,7 +60,7 @@ async function inspect(flags: Flags): Promise<void> {
       process.once(signal, () => resolve('signal'))
     if ((await end) === 'signal') return
     console.error(`The cluster ${clusterId} does not answer any more.`)
-    process.exitCode = EXIT.interrupted
+    process.exitCode = EXIT.incomplete
   })
 }
 

@@ -68,5 +68,5 @@ function told(error: unknown): number {
   const { code, exitCode, message } = { exitCode: undefined, ...toErrorRecord(error) }
   if (code?.startsWith('commander.')) return exitCode === 0 ? EXIT.clean : EXIT.usage
   console.error(message.split('\n').map(escapeControls).join('\n'))
-  return exitCode ?? EXIT.interrupted
+  return exitCode ?? EXIT.incomplete
 }

@@ -32,5 +32,5 @@ async function printValue(idOrName: string, flags: Flags): Promise<void> {
 async function printRecord(idOrName: string, flags: Flags): Promise<void> {
   const record = await fetch(idOrName, waitOf(flags))
   console.log(jsonOf(record ?? null))
-  if (!record?.success) process.exitCode = EXIT.interrupted
+  if (!record?.success) process.exitCode = EXIT.incomplete
 }

@@ -106,7 +106,7 @@ async function eachOf(
     console.log(json ? jsonOf({ [word]: done, failed }) : `${word} ${done.length}`)
     for (const { reason } of failed) console.error(escapeControls(reason))
   }
-  if (failed.length > 0) process.exitCode = EXIT.interrupted
+  if (failed.length > 0) process.exitCode = EXIT.incomplete
 }
 
 /** Why it cannot be done to this task. Throws what ails the others too. */

@@ -2,6 +2,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { hostname } from 'node:os'
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import type { InspectionNote } from '../../machines/protocol.ts'
@@ -30,6 +31,8 @@ export interface InspectionServer extends AsyncDisposable {
 }
 
 const LOOPBACK = ['127.0.0.1', 'localhost', '::1']
+/** Listened at, they are all addresses of this machine, and for a browser none. */
+const EVERYWHERE = ['0.0.0.0', '::']
 /** Bytes that may wait in a viewer's socket; what comes meanwhile is coalesced, or dropped and counted. */
 const MOST_WAITING = 1_000_000
 const MOST_VIEWERS = 50
@@ -92,7 +95,8 @@ class Door {
 
   urlOf(server: Server): string {
     const { port } = server.address() as AddressInfo
-    const name = this.#host.includes(':') ? `[${this.#host}]` : this.#host
+    const host = EVERYWHERE.includes(this.#host) ? hostname() : this.#host
+    const name = host.includes(':') ? `[${host}]` : host
     return `ws://${name}:${port}/${this.#token === undefined ? '' : `?token=${this.#token}`}`
   }
 

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { hostname } from 'node:os'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { createWebSocketReceiver } from '@statelyai/inspect'
@@ -175,8 +176,10 @@ describe('the server of an inspection', function () {
 
   it('demands a token at any address but the loopback one', async () => {
     await serve({ host: '0.0.0.0' })
-    expect(server.url).to.match(/^ws:\/\/0\.0\.0\.0:\d+\/\?token=[0-9a-f]{32}$/)
-    const url = server.url.replace('0.0.0.0', '127.0.0.1')
+    // Which 0.0.0.0 is not for a browser.
+    expect(new URL(server.url).hostname).to.equal(hostname().toLowerCase())
+    expect(server.url).to.match(/:\d+\/\?token=[0-9a-f]{32}$/)
+    const url = server.url.replace(hostname(), '127.0.0.1')
     expect(await statusOf(url.replace(/\?.*/, ''))).to.equal(401)
     expect(await statusOf(url.replace(/token=.{8}/, 'token=00000000'))).to.equal(401)
     expect(await statusOf(`${url}0`)).to.equal(401)

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import { expect } from 'chai'
 import { Hub } from '../../lib/inspection/hub.ts'
 import { type InspectionServer, type ServerOptions, serveInspection } from '../../lib/inspection/server.ts'
@@ -182,7 +183,7 @@ describe('the viewer', function () {
   })
 
   it('takes the token out of the address, keeps it for a reload, and says what is missing without one', async () => {
-    const url = (await serve(clusterOf(1), { host: '0.0.0.0' })).replace('0.0.0.0', '127.0.0.1')
+    const url = (await serve(clusterOf(1), { host: '0.0.0.0' })).replace(hostname(), '127.0.0.1')
     const page = await open(url)
     await page.getByText('worker-1').waitFor()
     expect(page.url()).not.to.include('token')
