@@ -1,13 +1,14 @@
 import { EventEmitter } from 'node:events'
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type ActorRefFrom, createActor, fromPromise, waitFor } from 'xstate'
+import { type ActorRefFrom, createActor, fromPromise, type SnapshotFrom, waitFor } from 'xstate'
 import {
   type ClusterEvent,
   type ClusterLimits,
   type ClusterReport,
   clusterMachine,
   type Heritage,
+  isAwaited,
 } from '../machines/cluster.ts'
 import type { ProcessStat, Vitals } from '../machines/protocol.ts'
 import { processStat } from '../machines/slots.ts'
@@ -208,19 +209,20 @@ export class Cluster {
   }
 
   /**
-   * Lets no task come in; what was taken is finished. Resolves when it is so, at once where it is so already.
+   * Lets no task come in; what was taken is finished. Resolves when it is so, at once where it is so already,
+   * or when {@link resume} takes it back.
    * @throws NotRunningError where it does not run, or stops meanwhile
    */
   pause(): Promise<void> {
-    return this.#switch('pause', { running: 'paused' })
+    return this.#switch('pause')
   }
 
   /**
-   * Lets tasks come in again.
+   * Lets tasks come in again. Resolves when it is so, at once where it is so already, or when {@link pause} takes it back.
    * @throws NotRunningError where it does not run, or stops meanwhile
    */
   resume(): Promise<void> {
-    return this.#switch('resume', { running: 'taking' })
+    return this.#switch('resume')
   }
 
   /**
@@ -331,10 +333,13 @@ export class Cluster {
     while (!signal.aborted && !(await client.atBroker(isEmpty).catch(() => false))) await sleep(poll * 1000)
   }
 
-  async #switch(order: 'pause' | 'resume', wanted: { readonly running: 'paused' | 'taking' }): Promise<void> {
+  /** Waits until it has come about, or the opposite was ordered after it. */
+  async #switch(order: 'pause' | 'resume'): Promise<void> {
     this.#demandRunning(order)
     this.actor.send({ type: `cluster.${order}` })
-    const snapshot = await waitFor(this.actor, (one) => one.matches(wanted) || !one.matches('running'))
+    const isOver = (one: SnapshotFrom<typeof clusterMachine>) =>
+      !one.matches('running') || !isAwaited(one.context, `sentinel.${order}`)
+    const snapshot = await waitFor(this.actor, isOver)
     if (!snapshot.matches('running')) this.#demandRunning(order)
   }
 

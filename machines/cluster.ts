@@ -201,11 +201,12 @@ export const clusterMachine = setup({
     }),
     noteTaking: assign({ paused: () => false }),
     notePaused: assign({ paused: () => true }),
-    /** A later order takes the place of an earlier one of its kind. */
+    /** A later order takes the place of an earlier one of its kind, or of the opposite kind. */
     noteOrder: assign({
       unanswered: ({ context, event }) => {
         const order = orderOf(event)
-        return [...context.unanswered.filter(({ type }) => type !== order.type), order]
+        const replaced = [order.type, OPPOSITES[order.type]]
+        return [...context.unanswered.filter(({ type }) => !replaced.includes(type)), order]
       },
     }),
     giveOrder: sendTo('sentinel', ({ event }) => orderOf(event)),
@@ -266,6 +267,8 @@ export const clusterMachine = setup({
     gaveUp: ({ context }) => context.error !== null,
     budgetSpent: ({ context }) => context.recentDeaths >= context.maxRestarts,
     wasPaused: ({ context }) => context.paused,
+    /** What the opposite of this order had been told last has not come about yet. */
+    isCountermand: ({ context, event }) => isAwaited(context, OPPOSITES[orderOf(event).type]),
     hasFailed: ({ context }) => context.error !== null,
     everyoneGone: ({ context }) => context.orphans.length === 0,
   },
@@ -369,11 +372,13 @@ export const clusterMachine = setup({
       states: {
         taking: {
           description: 'Tasks come in',
-          entry: 'noteTaking',
+          entry: ['noteTaking', { type: 'forgetOrder', params: { order: 'sentinel.resume' } }],
           on: {
             ...LOSS,
             'cluster.pause': { actions: ['noteOrder', 'giveOrder'] },
+            'cluster.resume': { guard: 'isCountermand', actions: ['noteOrder', 'giveOrder'] },
             'sentinel.paused': 'paused',
+            'sentinel.resumed': { actions: { type: 'forgetOrder', params: { order: 'sentinel.resume' } } },
           },
         },
         paused: {
@@ -386,14 +391,12 @@ export const clusterMachine = setup({
           ],
           on: {
             ...LOSS,
+            'cluster.pause': { guard: 'isCountermand', actions: ['noteOrder', 'giveOrder'] },
             'cluster.resume': { actions: ['noteOrder', 'giveOrder'] },
+            'sentinel.paused': { actions: { type: 'forgetOrder', params: { order: 'sentinel.pause' } } },
             'sentinel.resumed': {
               target: 'taking',
-              actions: [
-                { type: 'forgetOrder', params: { order: 'sentinel.resume' } },
-                { type: 'announce', params: { event: 'cluster.resumed' } },
-                'publishStat',
-              ],
+              actions: [{ type: 'announce', params: { event: 'cluster.resumed' } }, 'publishStat'],
             },
           },
         },
@@ -498,6 +501,17 @@ export const clusterMachine = setup({
     },
   },
 })
+
+/** Of two that follow one another the last one counts. */
+const OPPOSITES: Readonly<Record<string, string>> = {
+  'sentinel.pause': 'sentinel.resume',
+  'sentinel.resume': 'sentinel.pause',
+}
+
+/** Whether the sentinel was told so and has not answered. */
+export function isAwaited({ unanswered }: Pick<ClusterContext, 'unanswered'>, order?: string): boolean {
+  return unanswered.some(({ type }) => type === order)
+}
 
 function orderOf(event: { readonly type: string }): SentinelOrder {
   return { ...event, type: event.type.replace('cluster.', 'sentinel.') } as SentinelOrder

@@ -65,6 +65,7 @@ async function carryOut(arena: Arena, blow: Blow, pause: number): Promise<Trial>
   const missing = await recovers(arena, exited)
   const wentOn = missing.length === 0
   const faults = wentOn && held !== undefined ? await absentees(cluster) : []
+  if (!wentOn && held !== undefined && isThere(cluster)) faults.push('the cluster lives and does not go on')
   tell(cluster, 'stop')
   faults.push(...(await leftBy(arena, exited)))
   if (!wentOn) faults.push(...(await finish(arena)))
@@ -142,6 +143,10 @@ function missingIn(present: readonly string[]): string[] {
     if (found >= 0) left.splice(found, 1)
     return found < 0
   })
+}
+
+function isThere({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode === null && signalCode === null
 }
 
 /** What is still there when the cluster has ended, and what its processes had left of their grace is over. */
