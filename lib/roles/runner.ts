@@ -9,7 +9,7 @@ import {
   TaskShutdownError,
   toErrorRecord,
 } from '../errors.ts'
-import { isExpired } from '../package.ts'
+import { isExpired, type TaskHeader } from '../package.ts'
 import type { BoardWriter } from '../process/board.ts'
 import type { Cancellation } from '../stores/cancellations.ts'
 import { decode, encode, pack } from '../tasks/codec.ts'
@@ -55,10 +55,18 @@ export interface RunnerOptions {
 /** Outcomes that may wait before they are sent on their way. */
 const MOST_KEPT_BACK = 64
 
+/** Milliseconds after which it is told at the earliest that nothing runs: between tiny runs that would be so all the time. */
+const REST = 20
+
+/** How a run has ended. */
+type Ending = Omit<Ended, 'header' | 'args' | 'startedAt' | 'stoppedAt'>
+
 /** The worker's custody: jobs from their arrival to the monitor's word that their outcome is settled. */
 export class Runner {
   readonly #options: RunnerOptions
   readonly #clock: Clock
+  /** What tasks were defined with, of those that were with anything: who enqueues by name does not know it. */
+  readonly #limits: ReadonlyMap<string, Partial<TaskHeader>>
   readonly #waiting: Job[] = []
   readonly #running = new Map<RunKey, Execution>()
   readonly #freeSlots: number[]
@@ -74,10 +82,13 @@ export class Runner {
   #order: 'run' | 'finish' | 'abort' = 'run'
   #saidFarewell = false
   #done = 0
+  /** Until it rings the machine takes us for busy, also while nothing runs. By real time: it decides nothing. */
+  #rest: NodeJS.Timeout | undefined
 
   constructor(options: RunnerOptions) {
     this.#options = options
     this.#clock = options.clock ?? systemClock
+    this.#limits = new Map([...options.tasks].flatMap(([func, task]) => limitsOf(func, task)))
     this.#freeSlots = Array.from({ length: options.concurrency }, (_, slot) => slot)
     this.#progresses = new Progresses((runs) => options.report({ type: 'runner.progressed', runs }))
   }
@@ -155,7 +166,8 @@ export class Runner {
   // ---- jobs
 
   take(jobs: readonly Job[]): void {
-    if (this.#running.size === 0 && jobs.length > 0) this.#options.report({ type: 'runner.busy' })
+    if (this.#running.size === 0 && !this.#rest && jobs.length > 0)
+      this.#options.report({ type: 'runner.busy' })
     if (this.#order === 'abort') for (const job of jobs) this.#giveBack(job)
     else this.#waiting.push(...jobs)
     this.#startNext()
@@ -206,8 +218,8 @@ export class Runner {
     this.#running.set(key, execution)
     this.#announce(job)
     this.#options.board.start(slot, shown)
-    const ended = await this.#execute(job, execution, deadline)
-    if (isHeard('postExecuteInWorker')) await this.#tellEnded(ended)
+    const ending = await this.#execute(job, execution, deadline)
+    if (isHeard('postExecuteInWorker')) await this.#tellEnded(job, ending)
     // What starts next takes this slot of the board at once; a write for each of them is enough.
     if (this.#waiting.length === 0) this.#options.board.finish(slot)
     this.#running.delete(key)
@@ -215,7 +227,8 @@ export class Runner {
     this.#freeSlots.push(slot)
     const took = Number(this.#clock.elapsed() - began) / 1e6
     // A clock that is set back meanwhile makes no duration negative.
-    this.#end(key, { ...ended, startedAt, stoppedAt: startedAt + Math.round(took) }, took)
+    const stoppedAt = startedAt + Math.round(took)
+    this.#end(key, { header, args: job.args, startedAt, stoppedAt, ...ending }, took)
   }
 
   /** A task that may block this process for long, or end it, is told of before. */
@@ -232,26 +245,23 @@ export class Runner {
     this.#options.flush()
   }
 
-  /** Who enqueues by name does not know the limits that the task was defined with. */
   #withLimits(job: Job): Job {
-    const definition = this.#options.tasks.get(job.header.func)?.definition
-    if (!definition) return job
-    const { name: _name, unique: _unique, retryIf: _retryIf, ...limits } = definition
-    return { ...job, header: { ...limits, ...job.header } }
+    const limits = this.#limits.get(job.header.func)
+    return limits ? { ...job, header: { ...limits, ...job.header } } : job
   }
 
   /** Runs the task itself. The outcome is fixed at the deadline, and told when the code has yielded. */
-  async #execute(job: Job, execution: Execution, deadline: Deadline | undefined): Promise<Ended> {
+  async #execute(job: Job, execution: Execution, deadline: Deadline | undefined): Promise<Ending> {
     deadline?.watch(() => execution.abort(deadline.error))
     try {
       const result = await this.#call(job, execution)
       if (deadline?.isOver) throw deadline.error
-      return { ...this.#endedOf(job), success: true, result }
+      return { success: true, result }
     } catch (error) {
       const { abortedBy } = execution
       if (abortedBy?.why === 'cancelled') return { ...this.#failed(job, abortedBy), withdrawn: 'cancelled' }
       if (deadline?.isOver) return this.#failed(job, deadline.error)
-      if (execution.abortedBy?.why === 'shutdown') return { ...this.#endedOf(job), interrupted: true }
+      if (execution.abortedBy?.why === 'shutdown') return INTERRUPTED
       return this.#failed(job, error)
     } finally {
       deadline?.letGo()
@@ -269,7 +279,7 @@ export class Runner {
     return pack(encoded, `The result of "${func}"`, this.#options.packing)
   }
 
-  #tellEnded({ header, args, success, result }: Ended): Promise<void> {
+  #tellEnded({ header, args }: Job, { success, result }: Ending): Promise<void> {
     const value = decode(result)
     const told = success ? { success, result: value } : { success, error: value as FailureRecord }
     return emitSafely('postExecuteInWorker', this.#unheard, signalled(header, args), told)
@@ -282,8 +292,8 @@ export class Runner {
       error: toErrorRecord(error),
     })
 
-  #failed(job: Job, error: unknown): Ended {
-    return { ...this.#endedOf(job), ...this.#again(job, error), result: encodeError(toFailure(error)) }
+  #failed(job: Job, error: unknown): Ending {
+    return { success: false, ...this.#again(job, error), result: encodeError(toFailure(error)) }
   }
 
   #again({ header: { func, attempt, id: taskId } }: Job, error: unknown): Pick<Ended, 'again'> {
@@ -299,18 +309,17 @@ export class Runner {
   }
 
   #withdraw(job: Job, withdrawn: Withdrawal, error: Error): void {
-    const result = encodeError(toFailure(error))
-    this.#end(keyOf(job.header), { ...this.#endedOf(job), withdrawn, result }, 0)
-  }
-
-  #endedOf({ header, args }: Job): Ended {
-    const now = this.#clock.now()
-    return { header, args, startedAt: now, stoppedAt: now, success: false, result: 'null' }
+    this.#endUnstarted(job, { success: false, withdrawn, result: encodeError(toFailure(error)) })
   }
 
   /** Never started: it goes back without spending an attempt. */
   #giveBack(job: Job): void {
-    this.#end(keyOf(job.header), { ...this.#endedOf(job), interrupted: true }, 0)
+    this.#endUnstarted(job, INTERRUPTED)
+  }
+
+  #endUnstarted({ header, args }: Job, ending: Ending): void {
+    const now = this.#clock.now()
+    this.#end(keyOf(header), { header, args, startedAt: now, stoppedAt: now, ...ending }, 0)
   }
 
   #end(key: RunKey, ended: Ended, took: number): void {
@@ -323,8 +332,13 @@ export class Runner {
     // Batches are for runs that follow one another at once; nobody waits for a neighbour that takes long.
     if (this.#waiting.length === 0) this.#flush()
     if (this.#running.size > 0) return
-    this.#options.report({ type: 'runner.idle', done: this.#done })
+    this.#rest ??= setTimeout(() => this.#tellRest(), REST).unref()
     this.#look()
+  }
+
+  #tellRest(): void {
+    this.#rest = undefined
+    if (this.#running.size === 0) this.#options.report({ type: 'runner.idle', done: this.#done })
   }
 
   /** Keeps what can start at once. Who is leaving keeps all: the pusher may have nobody else. */
@@ -374,4 +388,12 @@ export class Runner {
     if (this.#running.size + this.#waiting.length + this.#kept.size > 0) return
     this.#options.report({ type: 'runner.finished' })
   }
+}
+
+const INTERRUPTED: Ending = { success: false, result: 'null', interrupted: true }
+
+function limitsOf(func: string, { definition }: LoadedTask): [string, Partial<TaskHeader>][] {
+  if (!definition) return []
+  const { name: _name, unique: _unique, retryIf: _retryIf, ...limits } = definition
+  return Object.keys(limits).length > 0 ? [[func, limits]] : []
 }

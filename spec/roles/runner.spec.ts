@@ -293,6 +293,20 @@ describe('the runner', () => {
     ])
   })
 
+  it('tells that nothing runs when that has lasted, not between runs that follow one another', async () => {
+    const { runner, monitor, pusher, reports, ended } = desk()
+    monitor()
+    pusher()
+    for (let round = 1; round <= 3; round += 1) {
+      runner.take([job('quick')])
+      while (ended().length < round) await settle()
+    }
+    expect(reports).to.deep.equal(['runner.busy'])
+    while (!reports.includes('runner.idle')) await settle()
+    runner.take([job('quick')])
+    expect(reports).to.deep.equal(['runner.busy', 'runner.idle', 'runner.busy'])
+  })
+
   it('fixes the outcome at the deadline, and tells it when the code has yielded', async () => {
     const { runner, monitor, pusher, ended, reports } = desk()
     monitor()
