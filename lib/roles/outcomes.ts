@@ -85,6 +85,8 @@ export class Outcomes {
   #unsaved: Case[] = []
   /** Cases that the store has been given and has not answered for. */
   #beingSaved = 0
+  /** At the end of this turn what has come in it is saved. */
+  #due: NodeJS.Immediate | undefined
   /** Redelivered runs that the pusher asks about, until they are answered. */
   #asked: TaskHeader[] = []
   #pusher: ((message: MonitorToPusher) => void) | null = null
@@ -246,6 +248,12 @@ export class Outcomes {
   #pump(): void {
     if (this.#store === 'givenUp') this.#requeueUnsaved()
     if (this.#beingSaved > 0 || this.#store !== 'there' || this.#unsaved.length === 0) return
+    this.#due ??= setImmediate(() => this.#saveDue())
+  }
+
+  #saveDue(): void {
+    this.#due = undefined
+    if (this.#store !== 'there' || this.#unsaved.length === 0) return
     const batch = this.#unsaved.splice(0, BATCH)
     this.#beingSaved = batch.length
     void this.#saveBatch(batch).then(

@@ -258,6 +258,15 @@ describe('the monitor’s outcomes', () => {
     expect(released).to.deep.equal([key(one), key(one)])
   })
 
+  it('that come in one turn are saved together, whoever tells them', async () => {
+    const { outcomes, saved, toPusher } = desk()
+    outcomes.hear('w1', [ended()])
+    outcomes.hear('w2', [ended(), ended()])
+    await settle()
+    expect(saved).to.have.length(3)
+    expect(toPusher.filter(({ kind }) => kind === 'verdicts')).to.have.length(1)
+  })
+
   it('wait while the store is away, and nothing is settled meanwhile', async () => {
     const { outcomes, store, reports, verdicts } = desk()
     store.isDown = true
