@@ -6,7 +6,7 @@ import { randomOf } from '../spec/random.ts'
 import { StartedCluster } from './cluster.ts'
 import { deployment } from './embedded.ts'
 import { openToRead } from './files.ts'
-import { percentilesOf } from './latency.ts'
+import { type Percentiles, percentilesOf } from './latency.ts'
 import { medianOf } from './life.ts'
 import { endLater } from './resources.ts'
 import type { Row } from './table.ts'
@@ -23,6 +23,16 @@ const SECONDS = 10
 const ROUNDS = 2
 /** What waiting behind a slow task may cost. */
 const MOST = 1.2
+/** Percent of the tiny tasks that may have waited behind a slow one, beside those of which it only seems so. */
+const MOST_HELD = 0.1
+/** Milliseconds within which a task starts that was in the same worker already when the one before ended. */
+const AT_ONCE = 5
+
+/** A tiny task: how long it waited, and whether it did so behind a slow one in the same worker. */
+interface Waited {
+  readonly time: number
+  readonly isHeld: boolean
+}
 
 /** The rows of the suite. */
 export async function hostage(): Promise<Row[]> {
@@ -33,12 +43,16 @@ export async function hostage(): Promise<Row[]> {
 
 /** How long tiny tasks wait at a share of the workers' time that is taken up, beside a window of 1. */
 export async function latenciesAt(load: number): Promise<Row[]> {
-  const [single, adaptive]: [number[][], number[][]] = [[], []]
+  const [single, adaptive]: [Waited[][], Waited[][]] = [[], []]
   for (let round = 0; round < ROUNDS; round += 1) {
-    single.push(await timesAt(load, round, import.meta.resolve('./window-of-one.mjs')))
-    adaptive.push(await timesAt(load, round))
+    single.push(await waitsAt(load, round, import.meta.resolve('./window-of-one.mjs')))
+    adaptive.push(await waitsAt(load, round))
   }
-  const [{ p50, p99 }, one] = [percentilesOf(adaptive.flat()), percentilesOf(single.flat())]
+  const [{ p50, p99 }, one] = [adaptive, single].map((all) =>
+    percentilesOf(all.flat().map(({ time }) => time)),
+  ) as [Percentiles, Percentiles]
+  // Nobody waits behind another one there: they began just then for other reasons.
+  const seemHeld = shareHeld(single.flat())
   const what = `1 % block ${BLOCKED} ms, ${load * 100} % load: a tiny task waits`
   const beside = (value: number) => ({ what: 'a window of 1', value })
   return [
@@ -51,16 +65,27 @@ export async function latenciesAt(load: number): Promise<Row[]> {
       void: single.every(keepsUp) ? undefined : 'the window of 1 did not keep up with what came',
       beside: beside(one.p99),
     },
+    {
+      what: '… behind one that blocked the same worker',
+      value: shareHeld(adaptive.flat()),
+      unit: '% of them',
+      floor: { most: MOST_HELD + seemHeld },
+      beside: beside(seemHeld),
+    },
   ]
 }
 
-/** Whether they were as soon at work at the end as all the time; otherwise they wait for each other, and ever longer. */
-function keepsUp(times: readonly number[]): boolean {
-  return medianOf(times.slice(-times.length / 10)) < BLOCKED
+function shareHeld(all: readonly Waited[]): number {
+  return (100 * all.filter(({ isHeld }) => isHeld).length) / all.length
 }
 
-/** Milliseconds from the moment at which each tiny task was to be enqueued to its start: the same moments in each round. */
-async function timesAt(load: number, seed: number, imported?: string): Promise<number[]> {
+/** Whether they were as soon at work at the end as all the time; otherwise they wait for each other, and ever longer. */
+function keepsUp(waits: readonly Waited[]): boolean {
+  return medianOf(waits.slice(-waits.length / 10).map(({ time }) => time)) < BLOCKED
+}
+
+/** From the moment at which each tiny task was to be enqueued to its start: the same moments in each round. */
+async function waitsAt(load: number, seed: number, imported?: string): Promise<Waited[]> {
   const { client, read, end } = await started(imported)
   const perSecond = (load * WORKERS * 1_000 * ONE_IN) / BLOCKED
   const began = performance.timeOrigin + performance.now()
@@ -73,13 +98,24 @@ async function timesAt(load: number, seed: number, imported?: string): Promise<n
     pending.push(isBlock ? asyncTask(block, [BLOCKED], { client }) : asyncTask(tiny, [due], { client }))
   }
   await Promise.all(pending)
-  const times = await read<{ time: number }>(
+  const runs = await read<{ func: string; result: string }>(
     pending.length,
-    `select cast(result as real) as time from tasks where func = 'bench.tiny' order by started_at`,
+    `select func, result from tasks where func in ('bench.tiny', 'bench.block') order by started_at`,
   )
   await end()
+  const told = <T>(func: string): T[] =>
+    runs.filter((run) => run.func === func).map(({ result }) => JSON.parse(result) as T)
+  const blocks = told<{ to: number; pid: number }>('bench.block')
+  const waits = told<{ due: number; from: number; pid: number }>('bench.tiny').map(({ due, from, pid }) => ({
+    time: from - due,
+    isHeld: blocks.some((one) => one.pid === pid && due < one.to - AT_ONCE && isAtOnce(from - one.to)),
+  }))
   // What came first met workers that knew no task yet.
-  return times.slice(times.length / 10).map(({ time }) => time)
+  return waits.slice(waits.length / 10)
+}
+
+function isAtOnce(after: number): boolean {
+  return after >= 0 && after < AT_ONCE
 }
 
 /** Milliseconds after the begin, at random, so many a second in the mean. */

@@ -5,8 +5,8 @@ import { isKept, type Row, tableOf } from './table.ts'
 
 const { values, positionals: names } = parseArgs({
   allowPositionals: true,
-  /** How long a soak takes. */
-  options: { minutes: { type: 'string', default: '10' } },
+  /** How long a soak takes its time for the tasks of an hour. */
+  options: { minutes: { type: 'string', default: '12' } },
 })
 
 const SUITES: Readonly<Record<string, () => Promise<Row[]>>> = {

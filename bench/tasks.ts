@@ -4,16 +4,19 @@ import { defineTask } from 'qcluster'
 /** Does nothing: what is measured is everything around it. */
 export const noop = defineTask('bench.noop', (_payload: string) => {})
 
-/** Tells how many milliseconds after `due` (of the epoch) it was at work. */
-export const tiny = defineTask(
-  'bench.tiny',
-  (due: number) => performance.timeOrigin + performance.now() - due,
-)
+/** When it was to be enqueued, when it was at work, and where. */
+export const tiny = defineTask('bench.tiny', (due: number) => ({ due, from: now(), pid: process.pid }))
 
 /** Blocks its process, without keeping a processor from anybody else. */
 export const block = defineTask('bench.block', (ms: number) => {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+  return { to: now(), pid: process.pid }
 })
+
+/** Milliseconds of the epoch, with fractions. */
+function now(): number {
+  return performance.timeOrigin + performance.now()
+}
 
 /** Takes as long as it is told: one name for tasks that change. */
 export const take = defineTask('bench.take', async (ms: number) => {
