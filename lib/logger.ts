@@ -469,13 +469,17 @@ export function writeLines(
       stream.write(`${logFormat === 'json' ? toJson(record) : toText(record, stream)}\n`)
 }
 
+/** Codes of errors whose sentence says all: what is wrong is in no code. */
+const OUTSIDE = ['QCLUSTER_CONFIG', 'QCLUSTER_BROKER', 'QCLUSTER_STORE']
+
 /** A record as a line for people, and the stack of its error on lines below it. */
 export function toText(record: LogRecord, stream?: NodeJS.WritableStream): string {
   const { at, level } = record
-  const { stack } = (record as { error?: ErrorRecord }).error ?? {}
+  const { stack, code = '' } = (record as { error?: ErrorRecord }).error ?? {}
   const time = new Date(at).toTimeString().slice(0, 8)
   const line = `${time} [Q] ${coloured(level, stream)} ${escapeControls(wordsOf(record))}`
-  return stack ? `${line} :\n${indented(stack)}` : line
+  const isTold = record.event === 'cluster.failed' && OUTSIDE.includes(code)
+  return stack && !isTold ? `${line} :\n${indented(stack)}` : line
 }
 
 /** A record as one line of JSON: `at` (ISO 8601), `level`, `event`, `message`, and the event's own fields. */

@@ -191,7 +191,7 @@ const ownOptions = z.object({
   broker: broker
     .default(null)
     .describe(
-      'Where RabbitMQ is: one URL, or those of several servers, tried in turn; null: the embedded broker in the data folder.',
+      'Where RabbitMQ is: one URL, or those of several servers (with commas between them where it is a text), tried in turn; null: the embedded broker in the data folder.',
     ),
   store: store
     .default(null)

@@ -129,6 +129,15 @@ describe('log records', () => {
       expect(toText(record)).to.equal(`12:03:04 [Q] ${line}`)
     })
 
+  it('leave out the stack where a cluster fails of what is in no code', () => {
+    const lineCount = (code: string) => {
+      const error = { name: 'Error', message: 'm', stack: 'Error: m\n    at nada (tasks.ts:3:9)', code }
+      return toText(recordOf('cluster.failed', { cluster: 'a-b-c-d', error })).split('\n').length
+    }
+    expect(lineCount('QCLUSTER_BROKER')).to.equal(1)
+    expect(lineCount('QCLUSTER_TASK_LOAD')).to.equal(3)
+  })
+
   it('show the stack of a failure on the lines below, indented', () => {
     const error = { name: 'Error', message: 'boom', stack: 'Error: boom\n    at nada (tasks.ts:3:9)' }
     expect(toText(recordOf('task.failed', { ...TASK, error })).split('\n')).to.deep.equal([

@@ -234,7 +234,7 @@ function connectionLost(place: string, reason: Error | undefined): BrokerError {
 function noneAnswers(failures: readonly BrokerError[]): BrokerError {
   const isTransient = failures.some((failure) => failure.isTransient)
   return new BrokerError(
-    `None of ${failures.length} servers can be used.\n- ${failures.map(({ message }) => message).join('\n- ')}`,
+    `None of ${failures.length} servers can be used. ${failures.map(({ message }) => message).join(' ')}`,
     { isTransient },
   )
 }
