@@ -106,9 +106,13 @@ async function waitsAt(load: number, seed: number, imported?: string): Promise<W
   const told = <T>(func: string): T[] =>
     runs.filter((run) => run.func === func).map(({ result }) => JSON.parse(result) as T)
   const blocks = told<{ to: number; pid: number }>('bench.block')
-  const waits = told<{ due: number; from: number; pid: number }>('bench.tiny').map(({ due, from, pid }) => ({
+  const tinies = told<{ due: number; from: number; pid: number }>('bench.tiny')
+  const isOvertaken = (due: number, by: number) =>
+    tinies.some((other) => other.due > due + AT_ONCE && other.from < by - AT_ONCE)
+  // All wait in one line: whom a later one overtakes has left it, for a worker that was or became busy.
+  const waits = tinies.map(({ due, from, pid }) => ({
     time: from - due,
-    isHeld: blocks.some((one) => one.pid === pid && due < one.to - AT_ONCE && isAtOnce(from - one.to)),
+    isHeld: blocks.some((one) => one.pid === pid && isAtOnce(from - one.to) && isOvertaken(due, one.to)),
   }))
   // What came first met workers that knew no task yet.
   return waits.slice(waits.length / 10)

@@ -40,7 +40,7 @@ function cellsOf(row: Row): string[] {
     floorOf(row),
     verdictOf(row),
     beside ? `${beside.what}: ${textOf(beside.value)} ${unit}` : '',
-    beside ? textOf(value / beside.value) : '',
+    beside && beside.value > 0 ? textOf(value / beside.value) : '',
   ]
 }
 
