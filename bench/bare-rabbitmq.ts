@@ -1,5 +1,6 @@
 /** What amqplib alone does on the same queue, so that a slow server can be told from a slow program. */
 import { type ChannelModel, connect } from 'amqplib'
+import { type Percentiles, percentilesOf, timesOf } from './latency.ts'
 import { byCallers, TASKS } from './throughput.ts'
 
 const BODY = Buffer.from('x'.repeat(256))
@@ -33,6 +34,36 @@ export function bareConsume(url: string, queue: string): Promise<number> {
     // It is answered after the acknowledgements.
     await channel.close()
   })
+}
+
+/**
+ * Milliseconds from the publishing of a persistent message until it is confirmed and its consumer's answer, which nobody keeps,
+ * has come back. Caller and consumer are one process with two connections.
+ */
+export async function bareRoundTrips(url: string, queue: string): Promise<Percentiles> {
+  const [here, there] = await Promise.all([connect(url), connect(url)])
+  try {
+    const [publisher, ear] = await Promise.all([here.createConfirmChannel(), here.createChannel()])
+    const consumer = await there.createChannel()
+    await consumer.consume(queue, (message) => {
+      if (!message) return
+      consumer.sendToQueue(message.properties.replyTo, BODY)
+      consumer.ack(message)
+    })
+    const { queue: replyTo } = await ear.assertQueue('', { exclusive: true })
+    let answered = () => {}
+    await ear.consume(replyTo, () => answered(), { noAck: true })
+    const roundTrip = async () => {
+      const answer = new Promise<void>((resolve) => {
+        answered = resolve
+      })
+      publisher.sendToQueue(queue, BODY, { persistent: true, mandatory: true, replyTo })
+      await Promise.all([publisher.waitForConfirms(), answer])
+    }
+    return percentilesOf(await timesOf(1_000, 200, roundTrip))
+  } finally {
+    await Promise.all([here.close(), there.close()])
+  }
 }
 
 async function rateOf(url: string, work: (connection: ChannelModel) => Promise<void>): Promise<number> {

@@ -22,12 +22,20 @@ const WARM_UP = 200
 /** Milliseconds between two tasks, so that each finds the cluster idle. */
 const PAUSE = 5
 
+/** Something that goes there and back without us, measured beside. */
+export interface Bare {
+  readonly what: string
+  readonly measure: () => Promise<Percentiles>
+}
+
+const FORKED: Bare = { what: 'process.send there and back', measure: bareRoundTrips }
+
 /** The rows of any deployment. */
-export async function latencyRows(deployment: LatencyDeployment): Promise<Row[]> {
+export async function latencyRows(deployment: LatencyDeployment, without = FORKED): Promise<Row[]> {
   const { p50, p99 } = await measureLatency(deployment)
-  const bare = await bareRoundTrips()
+  const bare = await without.measure()
   const what = 'enqueue → result, idle cluster'
-  const beside = (value: number) => ({ what: 'process.send there and back', value })
+  const beside = (value: number) => ({ what: without.what, value })
   return [
     { what: `${what}, p50`, value: p50, unit: 'ms', floor: { most: 1.5 }, beside: beside(bare.p50) },
     { what: `${what}, p99`, value: p99, unit: 'ms', floor: { most: 8 }, beside: beside(bare.p99) },

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type Channel, connect } from 'amqplib'
 import { asyncTask, Client } from 'qcluster'
-import { bareConfirms, bareConsume } from './bare-rabbitmq.ts'
+import { bareConfirms, bareConsume, bareRoundTrips } from './bare-rabbitmq.ts'
 import { readSaved } from './files.ts'
 import { latencyRows } from './latency.ts'
 import { endLater, makeFolder } from './resources.ts'
@@ -19,7 +19,7 @@ const SERVICES = join(import.meta.dirname, '..', 'tools', 'services', 'main.ts')
 /** The rows of the RabbitMQ suite. */
 export async function rabbitmq(): Promise<Row[]> {
   const url = await startServer()
-  return [...(await throughput(url)), ...(await latencyRows(await deployment(url)))]
+  return [...(await throughput(url)), ...(await latency(url))]
 }
 
 async function throughput(url: string): Promise<Row[]> {
@@ -41,6 +41,12 @@ async function throughput(url: string): Promise<Row[]> {
     ...costRows(atWarn),
     { what: 'the same, LOG_LEVEL=info to a file', value: atInfo, unit: 'tasks/s', beside: consume },
   ]
+}
+
+async function latency(url: string): Promise<Row[]> {
+  const measured = await deployment(url)
+  const measure = () => bareRoundTrips(url, measured.queue)
+  return latencyRows(measured, { what: 'amqplib there and back', measure })
 }
 
 /** Takes the server that the environment names, or one that runs here, or starts one that ends with the bench. */
