@@ -46,7 +46,7 @@ async function throughput(url: string): Promise<Row[]> {
 async function latency(url: string): Promise<Row[]> {
   const measured = await deployment(url)
   const measure = () => bareRoundTrips(url, measured.queue)
-  return latencyRows(measured, { what: 'amqplib there and back', measure })
+  return latencyRows(measured, { what: 'amqplib there and back', isPartOfIt: true, measure })
 }
 
 /** Takes the server that the environment names, or one that runs here, or starts one that ends with the bench. */
