@@ -18,7 +18,7 @@ const LEAVES = '\u001b[?1049l'
 const SHOWS_CURSOR = '\u001b[?25h'
 
 const SCAN = {
-  ...{ taskId: 'a', run: 1, attempt: 1, name: 'ten-blue-old-pages', func: 'scan', startedAt: Date.now() },
+  ...{ taskId: 'a', run: 1, attempt: 1, name: 'ten-blue-old-pages', func: 'scan' },
   ...{ progress: 0.409, message: 'page\u001b[2J 4 of 10' },
 }
 
@@ -60,7 +60,7 @@ describe('the command line, on a screen', function () {
       ...{ life: 'running', reincarnations: 2, workerCount: 3, queueLimit: 10, counters: {} },
       processes: [
         processOf('sentinel', { role: 'sentinel', state: 'running.guarding' }),
-        processOf('worker-1', { state: 'running.working', tasks: [SCAN] }),
+        processOf('worker-1', { state: 'running.working', tasks: [{ ...SCAN, startedAt: Date.now() }] }),
         processOf('worker-2', { rss: 32 * 2 ** 20 }),
       ],
     })
