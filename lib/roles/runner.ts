@@ -386,6 +386,8 @@ export class Runner {
   #look(): void {
     if (this.#order === 'run' || !this.#saidFarewell) return
     if (this.#running.size + this.#waiting.length + this.#kept.size > 0) return
+    clearTimeout(this.#rest)
+    if (this.#rest) this.#tellRest()
     this.#options.report({ type: 'runner.finished' })
   }
 }

@@ -110,6 +110,7 @@ describe('a cluster whose RabbitMQ fails', function () {
 
   it('comes back when the server closes its channels, over the connection that it has', async () => {
     const before = await consumersConnections()
+    expect(before, 'one connection').to.match(/^\[<[\d.]+>\]$/)
     await line.ledger.survives(500, () => server.evaluate(SPOIL_CHANNELS))
     await line.isBack()
     expect(await consumersConnections(), line.reasons.join()).to.equal(before)

@@ -51,6 +51,8 @@ function made(
   })
   const actor = createActor(machine, { clock }).start()
   const value = () => actor.getSnapshot().value
+  /** Orders that the sentinel has not answered. */
+  const waiting = () => actor.getSnapshot().context.unanswered.map(({ type }) => type)
   const say: FakeSentinel['say'] = (event) => sentinels.at(-1)?.say(event)
   const start = async () => {
     actor.send({ type: 'cluster.start' })
@@ -74,7 +76,22 @@ function made(
     absences[which]?.()
     await settle()
   }
-  return { actor, clock, log, orders, sentinels, killed, value, start, say, run, fork, die, endOrphans }
+  return {
+    actor,
+    clock,
+    log,
+    orders,
+    sentinels,
+    killed,
+    value,
+    waiting,
+    start,
+    say,
+    run,
+    fork,
+    die,
+    endOrphans,
+  }
 }
 
 describe('the cluster machine', () => {
@@ -310,10 +327,9 @@ describe('the cluster machine', () => {
   })
 
   it('is not paused in the end where it is told to resume before it is paused', async () => {
-    const { actor, start, say, orders, value } = made()
+    const { actor, start, say, orders, value, waiting } = made()
     await start()
     say({ type: 'sentinel.running' })
-    const waiting = () => actor.getSnapshot().context.unanswered.map(({ type }) => type)
     actor.send({ type: 'cluster.resume' })
     expect(orders, 'it is taking, so there is nothing to resume').to.deep.equal([])
     actor.send({ type: 'cluster.pause' })
@@ -328,10 +344,9 @@ describe('the cluster machine', () => {
   })
 
   it('has the last word count also where its sentinel has gone from one to the other without a word', async () => {
-    const { actor, start, say, orders, value } = made()
+    const { actor, start, say, orders, value, waiting } = made()
     await start()
     say({ type: 'sentinel.running' })
-    const waiting = () => actor.getSnapshot().context.unanswered.map(({ type }) => type)
     actor.send({ type: 'cluster.pause' })
     actor.send({ type: 'cluster.resume' })
     say({ type: 'sentinel.resumed' })
