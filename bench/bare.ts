@@ -6,8 +6,8 @@ import { DatabaseSync } from 'node:sqlite'
 import { type Percentiles, percentilesOf, timesOf } from './latency.ts'
 import { medianOf, residentMebibytes } from './life.ts'
 import { endLater, makeFolder } from './resources.ts'
+import { TASKS } from './throughput.ts'
 
-const ROWS = 100_000
 const BATCH = 500
 const BODY = 'x'.repeat(256)
 const REPEATS = 3
@@ -19,14 +19,14 @@ export function bareClaims(): number {
   const results = open(join(folder, 'results.db'), 'results', 'seq integer primary key, body text')
   inTransaction(queue, () => {
     const insert = queue.prepare('insert into queue (body) values (?)')
-    for (let n = 0; n < ROWS; n += 1) insert.run(BODY)
+    for (let n = 0; n < TASKS; n += 1) insert.run(BODY)
   })
   const began = performance.now()
-  for (let first = 1; first <= ROWS; first += BATCH) moveBatch(queue, results, first)
+  for (let first = 1; first <= TASKS; first += BATCH) moveBatch(queue, results, first)
   const seconds = (performance.now() - began) / 1_000
   queue.close()
   results.close()
-  return ROWS / seconds
+  return TASKS / seconds
 }
 
 function moveBatch(queue: DatabaseSync, results: DatabaseSync, first: number): void {
@@ -56,7 +56,7 @@ function inTransaction<T>(database: DatabaseSync, work: () => T): T {
 export async function bareRoundTrips(): Promise<Percentiles> {
   const echo = fork(join(import.meta.dirname, 'echo.mjs'))
   const end = endLater(() => echo.kill())
-  const times = await timesOf(1_000, 200, () => {
+  const times = await timesOf(1_000, 5_000, () => {
     const answer = once(echo, 'message')
     echo.send('ping')
     return answer

@@ -18,7 +18,8 @@ export interface Percentiles {
 }
 
 const ROUNDS = 1_000
-const WARM_UP = 200
+/** One after the other: a cluster that has worked for some seconds, not one whose every function runs for the first time. */
+const WARM_UP = 5_000
 /** Milliseconds between two tasks, so that each finds the cluster idle. */
 const PAUSE = 5
 
@@ -60,20 +61,21 @@ async function measureLatency({ flags, makeClient }: LatencyDeployment): Promise
   return percentilesOf(times)
 }
 
-/** Milliseconds of each round, the first ones left out. */
+/** Milliseconds of each round, after some to warm up. */
 export async function timesOf(
   rounds: number,
   warmUp: number,
   round: () => Promise<unknown>,
 ): Promise<number[]> {
   const times: number[] = []
-  for (let n = 0; n < warmUp + rounds; n += 1) {
+  for (let n = 0; n < warmUp; n += 1) await round()
+  for (let n = 0; n < rounds; n += 1) {
+    await sleep(PAUSE)
     const began = performance.now()
     await round()
     times.push(performance.now() - began)
-    await sleep(PAUSE)
   }
-  return times.slice(warmUp)
+  return times
 }
 
 export function percentilesOf(times: readonly number[]): Percentiles {

@@ -61,9 +61,14 @@ function toEnqueuer(to: string, told: readonly Told[], signer: Signer): Notice[]
 }
 
 function toEverybody(saved: readonly Told[], signer: Signer): Notice {
-  const ids = [...new Set(saved.flatMap(({ outcome, iter }) => [outcome.taskId, iter ?? []].flat()))]
-  const groups = [...new Set(saved.flatMap(({ outcome }) => outcome.group ?? []))]
-  return seal(EVERYBODY, { outcomes: [], ids, groups }, signer)
+  const ids = new Set<string>()
+  const groups = new Set<string>()
+  for (const { outcome, iter } of saved) {
+    ids.add(outcome.taskId)
+    if (iter !== undefined) ids.add(iter)
+    if (outcome.group !== undefined) groups.add(outcome.group)
+  }
+  return seal(EVERYBODY, { outcomes: [], ids: [...ids], groups: [...groups] }, signer)
 }
 
 function seal(to: string, content: Omit<Tidings, 'at'>, signer: Signer): Notice {

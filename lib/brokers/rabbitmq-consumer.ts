@@ -20,6 +20,12 @@ export interface ConsumerParts {
   readonly gone: (consumer: RabbitmqConsumer) => void
 }
 
+/**
+ * Milliseconds that an acknowledgement waits for those of the deliveries before it, to be told with them. Each frame costs
+ * the server as much as half a message, and workers that run beside each other end their tasks out of order.
+ */
+const TOGETHER = 20
+
 /** A delivery of ours; the object itself is the receipt. Tags start anew on each channel and would be mistaken. */
 class Held {
   readonly owner: RabbitmqConsumer
@@ -62,6 +68,8 @@ export class RabbitmqConsumer implements Consumer {
   #ending: Share[] = []
   #prefetch: number
   #adjusting: Promise<void> = Promise.resolve()
+  /** Until then acknowledgements wait for those before them. */
+  #together: NodeJS.Timeout | undefined
   #state: 'taking' | 'stopped' | 'gone' = 'taking'
 
   /** Declares the queue and begins to take deliveries; the first come after this has resolved. */
@@ -127,13 +135,14 @@ export class RabbitmqConsumer implements Consumer {
       else if (settlement.type === 'ack' && !settlement.follow) held.state = 'acknowledging'
       else copied.push(this.#replace(held, this.#lettersOf(settlement)))
     }
-    this.#acknowledge(redeemed)
+    this.#acknowledge()
     if (copied.length > 0) await this.#acknowledgeCopied(redeemed, copied)
     return { void: settlements.length - redeemed.length }
   }
 
   async stop(): Promise<void> {
     if (this.#state === 'taking') this.#state = 'stopped'
+    this.#acknowledgeRest()
     this.#adjust()
     await this.#adjusting
     await this.#retireWhenDone()
@@ -225,31 +234,39 @@ export class RabbitmqConsumer implements Consumer {
     return true
   }
 
-  /** Acknowledges what can be; all up to the first unsettled one together. */
-  #acknowledge(settlements: readonly Settlement[]): void {
+  /** Acknowledges all up to the first unsettled one, and the others when that one has taken too long. */
+  #acknowledge(): void {
     if (this.#state === 'gone') return
     const last = this.#cutHead()
     if (last) this.#channel.ack(messageOf(last), true)
-    for (const { receipt } of settlements) {
-      const held = receipt as Held
-      if (held.state !== 'acknowledging') continue
-      if (!last || held.tag > last.tag) this.#channel.ack(messageOf(held))
-      this.#settled(held)
-    }
+    if (this.#held.some(isAcknowledging)) this.#acknowledgeSoon()
     this.#makeRoom()
   }
 
   /** Cuts off what is settled or to be acknowledged at the head; returns the last to be acknowledged. */
   #cutHead(): Held | undefined {
-    let last: Held | undefined
-    let count = 0
-    for (const held of this.#held) {
-      if (held.state === 'acknowledging') last = held
-      else if (held.state !== 'settled') break
-      count++
+    const end = this.#held.findIndex(({ state }) => state !== 'acknowledging' && state !== 'settled')
+    const acknowledged = this.#held.splice(0, end < 0 ? this.#held.length : end).filter(isAcknowledging)
+    for (const held of acknowledged) this.#settled(held)
+    return acknowledged.at(-1)
+  }
+
+  #acknowledgeSoon(): void {
+    if (this.#state === 'stopped') this.#acknowledgeRest()
+    else
+      this.#together ??= setTimeout(() => {
+        this.#acknowledgeRest()
+        this.#makeRoom()
+      }, TOGETHER)
+  }
+
+  #acknowledgeRest(): void {
+    clearTimeout(this.#together)
+    this.#together = undefined
+    for (const held of this.#held.filter(isAcknowledging)) {
+      this.#channel.ack(messageOf(held))
+      this.#settled(held)
     }
-    this.#held.splice(0, count)
-    return last
   }
 
   #putBack(held: Held): void {
@@ -291,7 +308,7 @@ export class RabbitmqConsumer implements Consumer {
   ): Promise<void> {
     const outcomes = await Promise.allSettled(copied)
     if (this.#state !== 'gone') {
-      this.#acknowledge(settlements)
+      this.#acknowledge()
       for (const { receipt } of settlements) {
         const held = receipt as Held
         if (held.state === 'settling') this.#putBack(held)
@@ -366,12 +383,15 @@ export class RabbitmqConsumer implements Consumer {
 
   #end(): void {
     this.#state = 'gone'
+    clearTimeout(this.#together)
     this.#held.length = 0
     this.#unsettled = 0
     this.#parts.link.release()
     this.#parts.gone(this)
   }
 }
+
+const isAcknowledging = ({ state }: Held): boolean => state === 'acknowledging'
 
 /** All that amqplib reads of a message to settle it. */
 const messageOf = ({ tag }: Held): Message => ({ fields: { deliveryTag: tag } }) as Message
