@@ -57,7 +57,9 @@ export function backOff(
   const first = header.retry === undefined ? defaults.retry : header.retry * 1000
   // Where nobody gave a cap, what is longer from the start was meant to be.
   const most = header.retryCap === undefined ? Math.max(first, LONGEST_GROWTH) : header.retryCap * 1000
-  const grown = Math.min(most, first * retryFactor ** (attempt - 1))
+  // Bounded, for nothing times infinity is no number.
+  const growth = Math.min(retryFactor ** (attempt - 1), Number.MAX_VALUE)
+  const grown = Math.min(most, first * growth)
   return Math.round(grown * (1 - retryJitter * chance))
 }
 

@@ -31,6 +31,7 @@ describe('the time before the next attempt', () => {
     expect(delays({ retry: 600, retryFactor: 10 }, 3)).to.deep.equal([600_000, 3_600_000, 3_600_000])
     expect(delays({ retry: 7_200, retryFactor: 10 }, 2)).to.deep.equal([7_200_000, 7_200_000])
     expect(delays({ retry: 1, retryFactor: 100 }, 2_000).at(-1), 'and never overflows').to.equal(3_600_000)
+    expect(delays({ retry: 0, retryFactor: 100 }, 2_000).at(-1), 'and no pause stays none').to.equal(0)
   })
 
   it('leaves its share to chance', () => {
