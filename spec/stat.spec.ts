@@ -100,8 +100,8 @@ describe('a stat', () => {
         '\u001b[2J\u0007',
         'x'.repeat(5_000_000),
       ],
-      ...[sealStat(statOf(), new Signer(['foreign'])), sealEnvelope('order', good, signer)],
-      ...[sealStat(stale, signer), sealStat(good, signer).replace('"host":"h"', '"host":"x"')],
+      ...[sealStat(statOf(), new Signer(['foreign'])), sealEnvelope('order', statOf(), signer)],
+      ...[sealStat(stale, signer), sealStat(statOf(), signer).replace('"host":"h"', '"host":"x"')],
     ]
     expect(openStats([...hostile, sealStat(good, signer)], signer)).to.deep.equal([good])
     expect({}).to.not.have.property('polluted')

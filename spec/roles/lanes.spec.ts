@@ -17,8 +17,9 @@ function lanesOf(...items: Item[]): Lanes<Item> {
 
 const takeAll = (lanes: Lanes<Item>): number[] =>
   Array.from({ length: lanes.size }, () => {
-    expect(lanes.peek()).to.equal(lanes.peek())
-    return lanes.shift()?.n ?? Number.NaN
+    const next = lanes.peek()
+    expect(lanes.shift()).to.equal(next)
+    return next?.n ?? Number.NaN
   })
 
 describe('what waits in two lanes', () => {

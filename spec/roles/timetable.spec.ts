@@ -134,7 +134,7 @@ describe('the timetable', () => {
     await planned('skip', { type: 'hourly', nextRun: ago(12.5 * HOUR), misfire: 'skip' })
     await timetable().look()
     const count = (name: string) => groups().filter((group) => group === name).length
-    expect(range(3).map((n) => count(['all', 'once', 'skip'][n] as string))).to.deep.equal([13, 1, 0])
+    expect(['all', 'once', 'skip'].map(count)).to.deep.equal([13, 1, 0])
     for (const name of ['all', 'once', 'skip'])
       expect((await find(name)).nextRun?.getTime(), name).to.be.greaterThan(Date.now())
     expect(log).to.deep.include({ event: 'schedule.skipped', schedule: 'skip', slots: 13 })
@@ -293,12 +293,10 @@ describe('the timetable', () => {
     })
 
     it('meets the others when the broker refuses the task of one', async () => {
-      const refused = (await find('broken')).id
       change('header.func', 'refused')
       tray.refuses = ([one]) =>
         one?.package.body.includes('"refused"') ? new BrokerError('It is too large.') : undefined
       await expectIsolated(/too large/, 'failing')
-      expect(refused).to.be.a('string')
     })
 
     it('goes on with one whose pattern was mended', async () => {
