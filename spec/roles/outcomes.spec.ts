@@ -484,11 +484,20 @@ describe('the monitor’s outcomes', () => {
     await settle()
     expect(verdicts().map(({ fate }) => fate)).to.deep.equal(['retry', 'requeue'])
     expect(events).to.deep.equal(['task.failed', 'task.retrying', 'task.interrupted'])
+    expect(saved).to.have.length(1)
     expect(JSON.parse(saved[0]?.result as string)).to.deep.equal({
       name: 'TaskTimeoutError',
       message: 'Task exceeded maximum timeout value (0.5 seconds); its worker process was killed',
       code: 'QCLUSTER_TASK_TIMEOUT',
     })
+
+    const stopped = desk()
+    stopped.outcomes.farewell('w1')
+    stopped.outcomes.hearPusher({ kind: 'left', worker: 'w1', jobs })
+    stopped.outcomes.bury(testament({ cause: 'shutdown', running: [running(late), running(beside)] }))
+    await settle()
+    expect(stopped.verdicts().map(({ fate }) => fate)).to.deep.equal(['requeue', 'requeue'])
+    expect(stopped.saved).to.deep.equal([])
   })
 
   it('answer for redeliveries: settled long ago, decided before, or unknown', async () => {
