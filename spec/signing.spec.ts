@@ -7,6 +7,7 @@ import { inspect, promisify } from 'node:util'
 import { expect } from 'chai'
 import { ConfigError } from '../lib/errors.ts'
 import { loadOrCreateSecret, SIGNATURE_LENGTH, Signer } from '../lib/signing.ts'
+import { rejection } from './contracts/material.ts'
 
 describe('a signer', () => {
   const signer = new Signer(['new', 'old'])
@@ -132,9 +133,3 @@ async function secretOfAnotherProcess(data: string): Promise<string> {
 }
 
 const run = promisify(execFile)
-
-const rejection = (promise: Promise<unknown>): Promise<unknown> =>
-  promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  )

@@ -29,6 +29,7 @@ import {
   packageOf,
   peer,
   range,
+  rejection,
   taskIds,
 } from './contracts/material.ts'
 import type { PeerOrder } from './contracts/peer.ts'
@@ -64,13 +65,6 @@ async function withoutPrivileges<T>(work: () => Promise<T>): Promise<T> {
     process.seteuid?.(0)
   }
 }
-
-/** What a promise rejects with. */
-const rejection = (promise: Promise<unknown>): Promise<Error> =>
-  promise.then(
-    () => expect.fail('it was fulfilled'),
-    (error: Error) => error,
-  )
 
 describe('an SQLite file', () => {
   useFolder()

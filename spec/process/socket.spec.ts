@@ -7,6 +7,8 @@ import { join } from 'node:path'
 import { expect } from 'chai'
 import { ConfigError, FrameError } from '../../lib/errors.ts'
 import { connect, type FrameOptions, FrameSocket, listen, socketPath } from '../../lib/process/socket.ts'
+import { rejection } from '../contracts/material.ts'
+import { randomOf } from '../random.ts'
 
 interface Batch {
   readonly kind: string
@@ -66,7 +68,7 @@ describe('a frame socket', () => {
     })
 
     it('puts them together however the stream is cut', async () => {
-      const random = seeded(20_260_101)
+      const random = below(randomOf(20_260_101))
       const messages = Array.from({ length: 200 }, (_, i) => batch(i, '€'.repeat(random(2_000))))
       const [end, peer] = await facing()
       const received = collect(end, messages.length)
@@ -361,19 +363,6 @@ async function writeInPieces(socket: Socket, bytes: Buffer, size: () => number):
   }
 }
 
-/** A small linear congruential generator: the same cuts in every run. */
-function seeded(seed: number): (below: number) => number {
-  let state = seed
-  return (below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
-    return Math.floor((state / 2 ** 32) * below)
-  }
-}
+const below = (random: () => number) => (end: number) => Math.floor(random() * end)
 
 const closed = (server: Server) => new Promise((resolve) => server.close(resolve))
-
-const rejection = (promise: Promise<unknown>): Promise<unknown> =>
-  promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  )

@@ -8,7 +8,7 @@ import { ConfigError, ResultTimeoutError, StoreError, TaskFailedError } from '..
 import { createStore } from '../../lib/stores/index.ts'
 import type { Outcome, Store } from '../../lib/stores/store.ts'
 import { countGroup, deleteGroup, fetchGroup, resultGroup } from '../../lib/tasks/groups.ts'
-import { outcomeOf } from '../contracts/material.ts'
+import { outcomeOf, rejection } from '../contracts/material.ts'
 
 describe('a group', () => {
   let dataDir: string
@@ -44,12 +44,6 @@ describe('a group', () => {
       ...{ group: 'g', success: false, fate: 'deadLetter', result: '{"name":"Error","message":"boom"}' },
       ...given,
     })
-
-  const failureOf = (promise: Promise<unknown>): Promise<unknown> =>
-    promise.then(
-      () => expect.fail('it succeeds'),
-      (error: unknown) => error,
-    )
 
   it('gives results, the newest first, and leaves failures out', async () => {
     await store.save([success('a'), failure('b'), success('c', '~-1'), outcomeOf('d')])
@@ -152,17 +146,15 @@ describe('a group', () => {
 
   it('gives up when the time is over; records are given as far as they are there', async () => {
     await store.save([success('a')])
-    const error = await failureOf(resultGroup('g', { client, count: 2, wait: 20 }))
+    const error = await rejection(resultGroup('g', { client, count: 2, wait: 20 }))
 
     expect(error).to.be.instanceOf(ResultTimeoutError)
-    expect((error as Error).message).to.match(
-      /^Fewer than 2 tasks of the group "g" had an outcome within 20 ms/,
-    )
+    expect(error.message).to.match(/^Fewer than 2 tasks of the group "g" had an outcome within 20 ms/)
     expect(await fetchGroup('g', { client, count: 2, wait: 20 })).to.have.lengthOf(1)
   })
 
   it('ends all waiting when its client is closed', async () => {
-    const waiting = failureOf(resultGroup('g', { client, count: 1 }))
+    const waiting = rejection(resultGroup('g', { client, count: 1 }))
     await client.close()
 
     expect(await waiting)
@@ -187,12 +179,12 @@ describe('a group', () => {
     ['a wait that is no time', { wait: -1 }],
   ] as const)
     it(`refuses ${what}`, async () => {
-      expect(await failureOf(fetchGroup('g', { client, ...options }))).to.be.instanceOf(ConfigError)
+      expect(await rejection(fetchGroup('g', { client, ...options }))).to.be.instanceOf(ConfigError)
     })
 
   it('refuses a name that no group can have', async () => {
     for (const name of ['', 'a\nb', 5])
-      expect(await failureOf(countGroup(name as string, { client }))).to.be.instanceOf(ConfigError)
+      expect(await rejection(countGroup(name as string, { client }))).to.be.instanceOf(ConfigError)
   })
 
   it('tells that the store cannot be reached', async () => {
@@ -200,7 +192,7 @@ describe('a group', () => {
       throw new StoreError('The store is lost.')
     })
 
-    expect(await failureOf(countGroup('g', { client: lost }))).to.be.instanceOf(StoreError)
-    expect(await failureOf(resultGroup('g', { client: lost, count: 1 }))).to.be.instanceOf(StoreError)
+    expect(await rejection(countGroup('g', { client: lost }))).to.be.instanceOf(StoreError)
+    expect(await rejection(resultGroup('g', { client: lost, count: 1 }))).to.be.instanceOf(StoreError)
   })
 })

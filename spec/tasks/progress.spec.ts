@@ -6,8 +6,8 @@ import type { Broker } from '../../lib/brokers/broker.ts'
 import { Client } from '../../lib/client.ts'
 import { Signer } from '../../lib/signing.ts'
 import { type Stat, sealStat } from '../../lib/stat.ts'
-import { encode } from '../../lib/tasks/codec.ts'
 import { type Progress, progress } from '../../lib/tasks/progress.ts'
+import { outcomeOf } from '../contracts/material.ts'
 
 const ID = '0199f3c2a7d47b3c8f0e5d1c2b3a4f5e'
 
@@ -41,23 +41,7 @@ describe('the progress of a task', () => {
       processes: [{ pid: 7, tasks: run ? [{ taskId: ID, name: 'four words', startedAt: 5, ...run }] : [] }],
     }) as unknown as Stat
 
-  const finish = () =>
-    client.atStore((store) =>
-      store.save([
-        {
-          ...{
-            taskId: ID,
-            run: 1,
-            attempt: 1,
-            name: 'four words',
-            func: 'f',
-            args: '[]',
-            cluster: 'default',
-          },
-          ...{ enqueuedAt: 1, startedAt: 2, stoppedAt: 3, success: true, result: encode(1), fate: 'ack' },
-        },
-      ]),
-    )
+  const finish = () => client.atStore((store) => store.save([outcomeOf(ID, { name: 'four words' })]))
 
   it('is told each time that it is new, until the last outcome', async () => {
     const half = { attempt: 1, progress: 0.5, message: 'half' }
