@@ -32,6 +32,7 @@ export class Stage {
   constructor(files: Readonly<Record<string, string>>) {
     beforeEach(async () => {
       this.#commands = []
+      this.environment = process.env
       this.folder = await mkdtemp(join(tmpdir(), 'qcluster-story-'))
       await mkdir(join(this.folder, 'node_modules'))
       await symlink(ROOT, join(this.folder, 'node_modules', 'qcluster'))

@@ -2,6 +2,7 @@
 import { expect } from 'chai'
 import { control } from '../../lib/control.ts'
 import { asyncTask, Client, Stat } from '../../lib/index.ts'
+import { pause } from '../contracts/material.ts'
 import { BIN, type Command, ended, killGroup, processesBelow, Stage } from './stage.ts'
 
 /** Those that take a while take it until the file "go" is there. */
@@ -9,7 +10,7 @@ const TASKS = `import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { defineTask } from 'qcluster'
 export const add = defineTask('add', (a, b) => a + b)
-export const fail = defineTask('fail', () => { throw new Error('no') }, { maxAttempts: 1 })
+export const fail = defineTask({ name: 'fail', maxAttempts: 1 }, () => { throw new Error('no') })
 export const slow = defineTask('slow', async () => {
   while (!existsSync('go')) await sleep(20)
 })
@@ -135,7 +136,7 @@ describe('clusters seen from outside', function () {
     const task = await asyncTask('slow', [], { client })
     expect(await task.state()).to.equal('queued')
     await started('--workers', '1')
-    while ((await task.state()) === 'queued');
+    while ((await task.state()) === 'queued') await pause()
     expect(await task.state()).to.equal('running')
     const show = stage.qcluster('tasks', 'show', task.id)
     expect([await show.exit, show.log()]).to.satisfy(

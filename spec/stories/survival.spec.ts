@@ -1,8 +1,8 @@
 /** What becomes of a cluster whose sentinel is killed, with or without the cluster itself. */
-import { execFileSync } from 'node:child_process'
 import { expect } from 'chai'
 import { asyncTask, Client } from 'qcluster'
-import { type Command, ended, processesBelow, Stage } from './stage.ts'
+import { pause } from '../contracts/material.ts'
+import { type Command, ended, processesBelow, Stage, titleOf } from './stage.ts'
 
 const TASKS = `import { appendFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -23,15 +23,12 @@ describe('the processes of a cluster', function () {
   it('are called in ps as what they are, and a worker as what it does, also while that blocks it', async () => {
     const cluster = stage.qcluster('start', '--workers', '1')
     const words = /Q Cluster (\S+) /.exec(await cluster.line(/Q Cluster \S+ \[.*running\./))?.[1]
-    const titles = () =>
-      processesBelow(cluster.process.pid as number).map((pid) =>
-        execFileSync('ps', ['-o', 'args=', '-p', String(pid)], { encoding: 'utf8' }).trim(),
-      )
+    const titles = () => processesBelow(cluster.process.pid as number).map(titleOf)
     const roles = ['sentinel', 'worker', 'monitor', 'scheduler', 'pusher']
     expect(titles()).to.have.members(roles.map((role) => `qcluster ${role} ${words}`))
     await using client = new Client({ dataDir: stage.dataDir })
     const { name } = await asyncTask('block', [], { client, taskName: 'a-name-of-some-length' })
-    while ((await stage.lines('blocked')).length === 0);
+    while ((await stage.lines('blocked')).length === 0) await pause()
     expect(titles()).to.include(`qcluster worker ${words} ${name} 'block'`)
   })
 })
@@ -58,9 +55,8 @@ describe('a cluster whose sentinel is killed', function () {
   /** The worker that runs a task which blocks it, once there is one. */
   async function blockedWorker(): Promise<number> {
     await asyncTask('block', [], { client })
-    let pids: string[] = []
-    while (pids.length === 0) pids = await stage.lines('blocked')
-    return Number(pids[0])
+    while ((await stage.lines('blocked')).length === 0) await pause()
+    return Number((await stage.lines('blocked'))[0])
   }
 
   it('goes on with another one, which finds nothing lost and nothing run twice', async () => {
@@ -88,7 +84,7 @@ describe('a cluster whose sentinel is killed', function () {
     kill(sentinelOf(cluster))
     expect(await cluster.line(/WARNING .* killed what outlived.*/)).to.match(/ - Process-\w+/)
     await ended([worker])
-    while ((await stage.lines('blocked')).length < 2);
+    while ((await stage.lines('blocked')).length < 2) await pause()
     cluster.process.kill('SIGTERM')
     expect(await cluster.exit).to.deep.equal([1, null])
     expect(cluster.log()).to.match(/Interrupted and requeued 'block'/)
