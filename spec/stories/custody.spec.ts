@@ -7,6 +7,7 @@ import { createBroker } from '../../lib/brokers/index.ts'
 import { taskName } from '../../lib/names.ts'
 import { sealPackage } from '../../lib/package.ts'
 import { Signer } from '../../lib/signing.ts'
+import { eventually } from '../contracts/material.ts'
 import { ended, killGroup, processesBelow, processesOf, Stage } from './stage.ts'
 
 const TASKS = `import { appendFileSync } from 'node:fs'
@@ -108,7 +109,7 @@ describe('tasks in the custody of a cluster', function () {
 
   it('wait while another program holds the store, and are saved when it lets go', async () => {
     const cluster = await start()
-    const holder = new DatabaseSync(join(stage.dataDir, 'results.db'))
+    const holder = new DatabaseSync(join(stage.dataDir, 'results.db'), { timeout: 10_000 })
     try {
       holder.exec('begin exclusive')
       const task = await asyncTask('ledger.write', [1], { client: client() })
@@ -148,7 +149,7 @@ describe('tasks in the custody of a cluster', function () {
 
   it('wait while another program holds the queue as the cluster starts', async () => {
     const task = await asyncTask('ledger.write', [1], { client: client() })
-    const holder = new DatabaseSync(join(stage.dataDir, 'queue.db'))
+    const holder = new DatabaseSync(join(stage.dataDir, 'queue.db'), { timeout: 10_000 })
     try {
       holder.exec('begin exclusive')
       await start()
@@ -201,6 +202,9 @@ describe('tasks in the custody of a cluster', function () {
       await broker.enqueue(strangers.map(([, one]) => ({ queue: 'default', package: one })))
       const task = await asyncTask('ledger.write', [2], { client: client() })
       expect(await task.fetch({ wait: 60_000 })).to.include({ success: true })
+      // Both are a moment later than they are decided.
+      await cluster.line(new RegExp(`(ERROR Failed to push task to queue[^]*){${strangers.length}}`))
+      await eventually(async () => (await broker.deadLetters('default')).length, strangers.length)
       const dead = await broker.deadLetters('default')
       expect(dead.map(({ body }) => body).toSorted()).to.deep.equal(
         strangers.map(([, { body }]) => body).toSorted(),

@@ -80,7 +80,9 @@ describe('schedules', function () {
     await stop(clusters)
     const noted = (await slots(5)).toSorted()
     const first = noted[0] as number
-    expect(noted, 'each slot once').to.deep.equal(range(ticks().length).map((n) => first + n * 1_000))
+    expect(noted, 'each slot once').to.deep.equal(range(noted.length).map((n) => first + n * 1_000))
+    // The last task may wait for the next cluster.
+    expect(ticks().length - noted.length).to.be.within(0, 1)
     expect(isPunctual(), `milliseconds: ${late()}`).to.equal(true)
     const ghost = (await list()).find(({ name }) => name === 'ghost')
     expect(ghost).to.include({
