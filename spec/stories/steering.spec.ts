@@ -92,7 +92,8 @@ describe('a cluster that is steered under load', function () {
 
   it('takes no orders before it runs, nor after', async () => {
     await cluster.stop()
-    for (const order of [cluster.pause(), cluster.resume(), cluster.scale(2), cluster.reload()])
-      expect(await order.catch((reason: unknown) => reason)).to.be.instanceOf(NotRunningError)
+    for (const one of [cluster, new Cluster({ dataDir: folder, logLevel: 'silent' })])
+      for (const order of [one.pause(), one.resume(), one.scale(2), one.reload()])
+        expect(await order.catch((reason: unknown) => reason)).to.be.instanceOf(NotRunningError)
   })
 })
