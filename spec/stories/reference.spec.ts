@@ -122,7 +122,7 @@ describe('the reference’s scenario', function () {
   it('test_cluster_early_stop: SIGTERM stops a cluster whose broker does not answer yet', async () => {
     make({ handleSignals: true })
     await sizes() // Makes the file.
-    const blocker = new DatabaseSync(join(dataDir, 'queue.db'))
+    const blocker = new DatabaseSync(join(dataDir, 'queue.db'), { timeout: 10_000 })
     blocker.exec('begin exclusive')
     try {
       const started = cluster.start()
@@ -250,6 +250,8 @@ describe('the reference’s scenario', function () {
   })
 
   it('test_update_failed: a success replaces failures, and no later failure replaces it', async () => {
+    // Long enough for the first failure to be seen.
+    make({ retry: 0.5 })
     await cluster.start()
     const task = await enqueue('fail_first', [join(dataDir, 'ledger'), 2])
     const first = await task.fetch({ wait: 30_000 })
