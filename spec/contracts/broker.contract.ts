@@ -38,7 +38,9 @@ export function describeBroker(
   makeBroker: () => Promise<BrokerPlace>,
   { ofOneProcess = false } = {},
 ): void {
-  describe(`${name}, as a broker`, () => {
+  describe(`${name}, as a broker`, function () {
+    // Another process takes seconds to start on a busy machine.
+    this.timeout(30_000)
     let place: BrokerPlace
     let options: BrokerOptions
     let broker: Broker
@@ -189,7 +191,7 @@ export function describeBroker(
           expect(await Promise.all(producers.map((producer) => producer.ended()))).to.deep.equal([0, 0, 0, 0])
           expect(new Set(taskIds(received)).size).to.equal(1_200)
           await isEmpty()
-        }).timeout(30_000)
+        })
     })
 
     describe('delaying', () => {
@@ -198,7 +200,7 @@ export function describeBroker(
         const before = Date.now()
         await broker.enqueue([{ queue, package: packageOf('later'), delay: 120 }])
         await inbox.atLeast(1)
-        expect(Date.now() - before).to.be.within(120, 1_500)
+        expect(Date.now() - before).to.be.within(120, 5_000)
       })
 
       it('lets nobody wait behind one that is delayed', async () => {
@@ -338,7 +340,7 @@ export function describeBroker(
           await holder.kill()
           const killed = performance.now()
           const received = await inbox.atLeast(2)
-          expect(performance.now() - killed).to.be.below(2_000)
+          expect(performance.now() - killed, 'a lease would last for ten seconds').to.be.below(5_000)
           expect(received.map(({ deliveries }) => deliveries)).to.deep.equal([2, 2])
         })
     })
@@ -407,7 +409,7 @@ export function describeBroker(
         ).to.deep.equal({ void: 0 })
         expect(new Set(taskIds(await drain(3)))).to.deep.equal(new Set(['next', 'hook', 'last']))
         await eventually(() => broker.queueSize(other), 1)
-        expect(taskIds((await broker.deadLetters(queue)) as unknown as Delivery[])).to.deep.equal(['b'])
+        expect(taskIds(await broker.deadLetters(queue))).to.deep.equal(['b'])
         await broker.deleteQueue(other)
       })
 
@@ -578,12 +580,15 @@ export function describeBroker(
       })
 
       it('forgets a stat when its time is over', async () => {
+        await broker.publishStat(cluster, cluster, 60_000)
+        await eventually(() => isShown(cluster), true)
         await broker.publishStat(cluster, cluster, 300)
         await eventually(() => isShown(cluster), false)
       })
 
       it('forgets a stat that is withdrawn', async () => {
         await broker.publishStat(cluster, cluster, 60_000)
+        await eventually(() => isShown(cluster), true)
         await broker.withdrawStat(cluster)
         await eventually(() => isShown(cluster), false)
         await broker.withdrawStat(cluster)
@@ -596,7 +601,7 @@ export function describeBroker(
           await eventually(() => isShown(`stat of ${cluster}`), true)
           await one.kill()
           await eventually(() => isShown(`stat of ${cluster}`), false)
-        }).timeout(10_000)
+        })
     })
 
     describe('steering clusters', () => {
@@ -671,13 +676,13 @@ export function describeBroker(
         const before = performance.now()
         expect(await answers({ to, patience: 150 }, 1)).to.deep.equal([])
         expect(performance.now() - before).to.be.within(145, 5_000)
-      }).timeout(10_000)
+      })
 
       it('does not wait where nobody listens', async () => {
-        expect(await answers({ to: randomUUID() }, 1)).to.deep.equal([])
+        expect(await answers({ to: randomUUID(), patience: 120_000 }, 1)).to.deep.equal([])
         const to = await cluster()
         await listeners.pop()?.stop()
-        expect(await answers({ to }, 1)).to.deep.equal([])
+        expect(await answers({ to, patience: 120_000 }, 1)).to.deep.equal([])
       })
 
       if (!ofOneProcess)
@@ -688,7 +693,7 @@ export function describeBroker(
           expect(await answers({ to: clusterId, body: 'order' }, 1)).to.deep.equal([`${clusterId} ORDER`])
           await one.kill()
           expect(await answers({ to: clusterId, patience: 200 }, 1)).to.deep.equal([])
-        }).timeout(10_000)
+        })
     })
 
     describe('looking after a queue', () => {

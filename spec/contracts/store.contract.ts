@@ -11,7 +11,7 @@ import {
 import type { Reservation } from '../../lib/stores/uniques.ts'
 import { encode } from '../../lib/tasks/codec.ts'
 import { encodeError, toFailure } from '../../lib/tasks/failure.ts'
-import { Inbox, outcomeOf, type Peer, peer, range } from './material.ts'
+import { eventually, Inbox, outcomeOf, type Peer, peer, range } from './material.ts'
 import type { PeerOrder } from './peer.ts'
 
 /** Where a store lives, and how to clean up after it. */
@@ -37,7 +37,9 @@ export function describeStore(
   makeStore: () => Promise<StorePlace>,
   { ofOneProcess = false } = {},
 ): void {
-  describe(`${name}, as a store`, () => {
+  describe(`${name}, as a store`, function () {
+    // Another process takes seconds to start on a busy machine.
+    this.timeout(30_000)
     let place: StorePlace
     let store: Store
     let stores: Store[]
@@ -121,7 +123,7 @@ export function describeStore(
         expect(await store.countGroup('g')).to.include({ successes: 2 })
         const soon = Date.now() + 50
         await store.save([expiring(soon, 2)])
-        while ((await store.fetch(['a'])).length > 0);
+        await eventually(async () => (await store.fetch(['a'])).length, 0)
         expect(Date.now()).to.be.at.least(soon)
         expect(await store.fetchByName('name of a')).to.equal(undefined)
         expect(await store.countGroup('g')).to.include({ successes: 1 })
@@ -197,7 +199,7 @@ export function describeStore(
           const savers = range(4).map((i) => start({ do: 'save', at: options, prefix: `p${i}-`, count: 200 }))
           expect(await Promise.all(savers.map((saver) => saver.ended()))).to.deep.equal([0, 0, 0, 0])
           expect(await store.counts()).to.deep.equal({ successes: 800, failures: 0 })
-        }).timeout(30_000)
+        })
     })
 
     describe('keeping successes', () => {
