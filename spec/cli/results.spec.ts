@@ -8,7 +8,8 @@ import { encode } from '../../lib/tasks/codec.ts'
 import { outcomeOf } from '../contracts/material.ts'
 import { qcluster as run } from './terminal.ts'
 
-describe('the command line, of results', () => {
+describe('the command line, of results', function () {
+  this.timeout(60_000)
   let folder: string
   let store: Store
 

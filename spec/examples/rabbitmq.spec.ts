@@ -7,10 +7,10 @@ import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import { createBroker } from '../../lib/brokers/index.ts'
 import { service } from '../services.ts'
+import { BIN } from '../stories/stage.ts'
 import { root } from './example.ts'
 
 const folder = join(root, 'examples', 'rabbitmq')
-const bin = join(root, 'dist', 'lib', 'cli', 'bin.js')
 
 describe('examples/rabbitmq', function () {
   this.timeout(120_000)
@@ -48,9 +48,10 @@ describe('examples/rabbitmq', function () {
   }
 
   async function startCluster() {
-    const child = run(bin, 'start')
+    const child = run(BIN, 'start')
     let log = ''
-    for await (const part of child.stderr) {
+    // Its end of the pipe stays open: it says more later.
+    for await (const part of child.stderr.iterator({ destroyOnReturn: false })) {
       log += part
       if (log.includes('running.')) break
     }

@@ -6,7 +6,7 @@ import { createBroker } from '../../lib/brokers/index.ts'
 import { pause, range } from '../contracts/material.ts'
 import { OwnSchema } from '../contracts/schema.ts'
 import { service } from '../services.ts'
-import { type Command, Stage } from '../stories/stage.ts'
+import { BIN, type Command, Stage } from '../stories/stage.ts'
 
 const TASKS = `import { appendFileSync } from 'node:fs'
 import { defineTask } from 'qcluster'
@@ -47,8 +47,7 @@ describe('schedules on machines whose clocks differ, over RabbitMQ and PostgreSQ
 
   function start(offset: number): Command {
     const env = { ...stage.environment, NODE_OPTIONS: `--import=${clock}`, CLOCK_OFFSET: String(offset) }
-    const bin = join(import.meta.dirname, '..', '..', 'dist', 'lib', 'cli', 'bin.js')
-    return stage.run([bin, 'start', '--workers', '1', '--log-level', 'debug'], env)
+    return stage.run([BIN, 'start', '--workers', '1', '--log-level', 'debug'], env)
   }
 
   async function slots(count: number): Promise<number[]> {

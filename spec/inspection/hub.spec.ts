@@ -182,7 +182,7 @@ describe('the inspection of an actor system', () => {
     expect(warnings.join()).to.include('clumsy').and.to.include('careless')
   })
 
-  it('coalesces what changes fast within a state, and tells at once what matters', async () => {
+  it('leaves out events where thousands come at once, and says that it did', async () => {
     const actor = makeRoom().start()
     const { lines, reaches } = observe(actor)
     await reaches(() => lines().includes('lamp active off'))
@@ -224,6 +224,7 @@ describe('the inspection of an actor system', () => {
     end()
     expect(look).not.to.throw()
     actor.send({ type: 'toggle' })
+    await turn()
     expect(lines()).to.have.length(4)
   })
 })

@@ -1,7 +1,8 @@
 import { expect } from 'chai'
-import { Hub, type Watcher } from '../../lib/inspection/hub.ts'
+import { Hub } from '../../lib/inspection/hub.ts'
 import { Onlookers } from '../../lib/inspection/remote.ts'
 import type { InspectionNote } from '../../machines/protocol.ts'
+import { Script } from './script.ts'
 
 const registered: InspectionNote = {
   ...{ type: 'actor.registered', id: 'root', at: 1, parent: null, name: 'root', definition: {} },
@@ -12,31 +13,24 @@ const changed = (value: string): InspectionNote => ({
 })
 
 describe('onlookers over the bus', () => {
-  let take: Watcher
+  let script: Script
   let onlookers: Onlookers
 
   beforeEach(() => {
-    const hub = new Hub({
-      open: (taker) => {
-        take = taker
-        take([registered, changed('idle')])
-      },
-      close: () => {},
-      flush: () => {},
-    })
-    onlookers = new Onlookers(hub)
+    script = new Script([registered, changed('idle')])
+    onlookers = new Onlookers(new Hub(script))
   })
 
   it('get the present, and then what is new, as soon as there is something', async () => {
     expect(await onlookers.next('one', 0)).to.deep.equal({ number: 1, notes: [registered, changed('idle')] })
     const waiting = onlookers.next('one', 1)
-    take([changed('busy')])
+    script.take?.([changed('busy')])
     expect(await waiting).to.deep.equal({ number: 2, notes: [changed('busy')] })
   })
 
   it('get the same batch again, when it was lost on its way', async () => {
     const lost = await onlookers.next('one', 0)
-    take([changed('busy')])
+    script.take?.([changed('busy')])
     expect(await onlookers.next('one', 0)).to.deep.equal(lost)
     expect((await onlookers.next('one', 1)).notes).to.deep.equal([changed('busy')])
   })
