@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import type { Options } from 'amqplib'
 import { expect } from 'chai'
 import type { Link } from '../../lib/brokers/rabbitmq-link.ts'
@@ -143,16 +143,22 @@ describe('the publisher to RabbitMQ', () => {
   })
 
   it('does not blame a failure that is over for what is not confirmed in time', async () => {
-    let connect: () => Promise<Link> = () =>
-      Promise.reject(new BrokerError('Nobody answers.', { isTransient: true }))
+    const { promise: triedAgain, resolve } = Promise.withResolvers<void>()
+    let attempts = 0
+    let connect = (): Promise<Link> => {
+      attempts += 1
+      if (attempts > 1) resolve()
+      return Promise.reject(new BrokerError('Nobody answers.', { isTransient: true }))
+    }
     const publisher = new Publisher({ connect: () => connect(), timeout: 20 })
     const publish = () =>
       publisher
         .publish([letterOf({ queue: 'q', package: { taskId: 't', run: 1, attempt: 1, body: '' } })])
         .then(String, String)
     expect(await publish()).to.include('Nobody answers.')
-    // By now it has noticed that nobody waits any more.
-    await sleep(150)
+    await triedAgain
+    // Now it notices that nobody waits any more.
+    await turn()
     connect = () => new Promise(() => {})
     expect(await publish()).to.match(/was not taken by RabbitMQ within 0.02 seconds/)
   })

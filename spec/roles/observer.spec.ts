@@ -54,12 +54,12 @@ describe('the observer', () => {
   })
 
   it('reports no sooner than a cycle after its last report', () => {
-    const { observer } = made(60_000)
+    // It begins with this process, so that half the age of this one has passed, and does not pass at once again.
+    const { observer } = made(performance.now() / 2)
     observer.hear('w', vitals())
-    const looks = [observer.look()]
+    expect(observer.look()).to.not.equal(undefined)
     observer.hear('w', vitals({ state: 'running.working' }))
-    looks.push(observer.look())
-    expect(looks.filter((look) => look !== undefined).length).to.be.at.most(1)
+    expect(observer.look()).to.equal(undefined)
   })
 
   it('keeps what the dead have counted in the sums', () => {
