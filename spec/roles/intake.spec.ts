@@ -7,8 +7,11 @@ import { packageOf } from '../contracts/material.ts'
 /** A broker whose consumers do as the spec says. */
 class FakeBroker {
   readonly consumers: FakeConsumer[] = []
+  /** Whether it lets anybody consume. */
+  isClosed = false
 
   async consume(options: ConsumeOptions): Promise<Consumer> {
+    if (this.isClosed) throw new Error('no such queue')
     this.consumers.push(new FakeConsumer(options))
     return this.consumers.at(-1) as FakeConsumer
   }
@@ -27,7 +30,14 @@ class FakeConsumer implements Consumer {
     this.options.onDeliveries([{ ...packageOf(`task ${receipt}`), deliveries: 1, receipt }])
   }
 
-  setPrefetch(): void {}
+  setPrefetch(prefetch: number): void {
+    this.did += `prefetch ${prefetch} `
+  }
+
+  async check(): Promise<void> {
+    this.did += 'check '
+    throw new Error('gone')
+  }
 
   async settle(settlements: readonly Settlement[]): Promise<{ readonly void: number }> {
     this.settled.push(...settlements)
@@ -116,6 +126,44 @@ describe('the intake of a pusher', () => {
     expect(intake.size).to.equal(0)
     first.options.onLost(new Error('too late'))
     expect(losses, 'told once').to.have.length(1)
+  })
+
+  it('tells that it could not be opened, and can be opened once more', async () => {
+    broker.isClosed = true
+    intake.open(broker as unknown as Broker, 10)
+    await turn()
+    expect([losses, opened, intake.size]).to.deep.equal([['no such queue'], 0, 0])
+    broker.isClosed = false
+    await open()
+    expect([losses.length, opened, intake.size]).to.deep.equal([1, 1, 1])
+  })
+
+  it('is not open where it was closed before the broker let it consume', async () => {
+    intake.open(broker as unknown as Broker, 10)
+    intake.close()
+    await turn()
+    expect([opened, intake.size, broker.consumers[0]?.did]).to.deep.equal([0, 0, 'stop '])
+  })
+
+  it('has its consumer take as many as was said last, also before that was there', async () => {
+    intake.open(broker as unknown as Broker, 10)
+    intake.setPrefetch(20)
+    await turn()
+    expect(broker.consumers[0]?.did).to.match(/^(prefetch 20 )+$/)
+    intake.setPrefetch(30)
+    await turn()
+    expect(broker.consumers[0]?.did).to.match(/ prefetch 30 $/)
+  })
+
+  it('has its consumer checked while it is open, and leaves it to the consumer to tell that it is lost', async () => {
+    intake.check()
+    const consumer = await open()
+    intake.check()
+    await pause()
+    intake.check()
+    await turn()
+    expect(consumer.did).to.equal('check stop ')
+    expect(losses).to.deep.equal([])
   })
 
   it('tells that a closed consumer was lost while its receipts are out', async () => {
