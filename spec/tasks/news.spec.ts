@@ -82,7 +82,7 @@ describe('who waits for a result over a broker that brings it', () => {
     save(...outcomes)
     for (const outcome of outcomes) tell([outcome], headerOf({ id: outcome.taskId } as Task).replyTo)
   }
-  /** Some turns later whoever has called `result` waits. */
+  /** Some turns later whoever has called `result` waits, and whoever was told has looked; nobody looks by himself yet. */
   const waits = async () => {
     for (let n = 0; n < 5; n += 1) await turn()
   }
@@ -157,6 +157,8 @@ describe('who waits for a result over a broker that brings it', () => {
     expect(looks).to.equal(0)
     save(outcomeOf(other))
     tell([outcomeOf(other)])
+    await waits()
+    expect(looks, 'at once').to.equal(1)
     expect(await waiting).to.equal(5)
   })
 
@@ -165,9 +167,12 @@ describe('who waits for a result over a broker that brings it', () => {
     const waiting = result(whole.id, { client })
     while (!ears.has(EVERYBODY)) await turn()
     await turn()
+    looks = 0
     save(outcomeOf(whole))
     const piece = { outcome: outcomeOf({ id: 'e'.repeat(32) }), replyTo: undefined, iter: whole.id }
     for (const { to, body } of sealNotices([piece], signer)) ears.get(to)?.onNotice(body)
+    await waits()
+    expect(looks, 'at once').to.equal(1)
     expect(await waiting).to.equal(5)
   })
 
@@ -182,6 +187,8 @@ describe('who waits for a result over a broker that brings it', () => {
     const ofGroup = [...'12'].map((digit) => outcomeOf({ id: digit.repeat(32) }, { group: 'g' }))
     save(...ofGroup)
     tell(ofGroup)
+    await waits()
+    expect(looks, 'at once').to.be.at.least(1)
     expect(await waiting).to.deep.equal([5, 5])
   })
 
