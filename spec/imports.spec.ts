@@ -45,8 +45,8 @@ describe("import 'qcluster'", () => {
     expect(packagesOf(loaded)).to.deep.equal(['xstate'])
   })
 
-  it('loads no driver of Node', () => {
-    expect(loaded).not.to.include.members(['node:sqlite'])
+  it('loads no driver of a database', () => {
+    expect(loaded).not.to.include('node:sqlite')
   })
 
   it('loads what is compiled', () => {

@@ -385,11 +385,13 @@ describe('the pusher machine', () => {
     })
 
     it('gives up connecting when it is paused while it does', async () => {
-      const { connect, send, value, clock } = made({ broker: () => Promise.reject(new Error('away')) })
+      const { connect, send, value, clock, calls } = made({
+        broker: () => Promise.reject(new Error('away')),
+      })
       await connect()
       send({ type: 'pusher.pause' })
       clock.increment(60_000)
-      expect(value()).to.deep.equal({ running: 'paused' })
+      expect([value(), calls.connects]).to.deep.equal([{ running: 'paused' }, 1])
     })
 
     it('drains when it is stopped', async () => {

@@ -18,14 +18,9 @@ function deliver(header: TaskHeader, deliveries = 1): Delivery {
   return { ...sealPackage(header, '[]', 'q', signer), deliveries, receipt: `r${header.id}/${deliveries}` }
 }
 
-let settled: Settlement[] = []
-
 /** A dispatcher with two sides that write down what they hear. */
-function desk({
-  concurrency = 1,
-  settle = async (settlements: readonly Settlement[]) => void settled.push(...settlements),
-} = {}) {
-  settled = []
+function desk({ concurrency = 1, isLost = false } = {}) {
+  const settled: Settlement[] = []
   const reports: string[] = []
   const refused: string[] = []
   const toMonitor: PusherToMonitor[] = []
@@ -36,7 +31,10 @@ function desk({
     maxDeliveries: 3,
     signer,
     open: (sealed) => openPackage(sealed, 'q', signer),
-    settle,
+    settle: async (settlements) => {
+      if (isLost) throw new Error('broker is lost')
+      settled.push(...settlements)
+    },
     notify: (notices) => void notified.push(...notices),
     report: ({ type }) => void reports.push(type),
     refused: (reason) => void refused.push(reason),
@@ -291,11 +289,7 @@ describe('the dispatcher', () => {
     const unhandled: unknown[] = []
     const note = (reason: unknown) => void unhandled.push(reason)
     process.on('unhandledRejection', note)
-    const { dispatcher, toMonitor, monitor, worker } = desk({
-      settle: async () => {
-        throw new Error('broker is lost')
-      },
-    })
+    const { dispatcher, toMonitor, monitor, worker } = desk({ isLost: true })
     monitor()
     worker('w1')
     const a = headerOf()
@@ -310,7 +304,7 @@ describe('the dispatcher', () => {
   })
 
   it('gives back, when it is aborted, also what the monitor has not answered for', () => {
-    const { dispatcher, reports, monitor, worker } = desk()
+    const { dispatcher, reports, settled, monitor, worker } = desk()
     monitor()
     worker('w1')
     dispatcher.take([deliver(headerOf(), 2), deliver(headerOf(), 9)])
@@ -422,7 +416,7 @@ describe('the dispatcher', () => {
   })
 
   it('withdraws what is cancelled before a worker gets it, and tells workers and sentinel of the rest', () => {
-    const { dispatcher, reports, toMonitor, monitor, worker } = desk()
+    const { dispatcher, reports, settled, toMonitor, monitor, worker } = desk()
     monitor()
     const w1 = worker('w1')
     const [running, waiting, other, later] = [headerOf(), headerOf({ group: 'g' }), headerOf(), headerOf()]

@@ -286,7 +286,7 @@ describe('the runner', () => {
     const { runner, monitor, pusher, shown } = desk({ concurrency: 2 })
     monitor()
     pusher()
-    runner.take([job('limited'), job('limited', { maxAttempts: 2, retry: 5 } as never)])
+    runner.take([job('limited'), job('limited', { maxAttempts: 2, retry: 5 })])
     expect(shown.map(({ maxAttempts, retry }) => [maxAttempts, retry])).to.deep.equal([
       [7, undefined],
       [2, 5],
@@ -321,7 +321,7 @@ describe('the runner', () => {
     const { runner, monitor, pusher, ended } = desk()
     monitor()
     pusher()
-    runner.take([job('late', { timeout: 0.004 } as never)])
+    runner.take([job('late', { timeout: 0.004 })])
     await settle()
     expect(ended()[0]).to.include({ success: false })
     expect(JSON.parse(ended()[0]?.result as string)).to.include({
@@ -334,7 +334,7 @@ describe('the runner', () => {
     const { runner, monitor, pusher, ended, reports, heard, shown } = desk()
     monitor()
     pusher()
-    runner.take([job('heedful', { timeout: 0.02 } as never)])
+    runner.take([job('heedful', { timeout: 0.02 })])
     while (!reports.includes('runner.idle')) await settle()
     const deadline = (shown[0]?.startedAt as number) + 20
     expect(heard).to.deep.equal([{ why: 'timeout', deadline, attempt: 1 }])

@@ -26,6 +26,8 @@ describe('a failure', () => {
     one.cause = other
     other.cause = one
 
-    expect(encodeError(toFailure(one))).to.be.a('string')
+    const text = encodeError(toFailure(one))
+    expect(text.match(/"message":"one"/g)).to.have.length(5)
+    expect(text.match(/"message":"other"/g)).to.have.length(4)
   })
 })
