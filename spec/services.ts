@@ -42,7 +42,15 @@ async function end(holder: Holder): Promise<void> {
   await exit
 }
 
+/** What a cluster would take its options from. */
+const OPTIONS = /^(Q_?CLUSTER_\w+|(AMQP|CLOUDAMQP|RABBITMQ|DATABASE)_URL|LOG_LEVEL)$/
+
 export const mochaHooks = {
+  /** Nothing is specified, and no queue purged, of the servers that whoever runs the specs works with. */
+  beforeAll(): void {
+    for (const name of Object.keys(process.env)) if (OPTIONS.test(name)) delete process.env[name]
+  },
+
   async afterAll(this: Mocha.Context): Promise<void> {
     this.timeout(30_000)
     await endServices()
