@@ -103,9 +103,11 @@ describe('a RabbitMQ that is away', function () {
       const leaving = new Client(line.options)
       await add(leaving)
       await control('ping', { client: leaving, patience: 10 })
+      const since = performance.now()
       const closed = leaving.close()
       happens()
       await closed
+      expect(performance.now() - since).to.be.below(20_000)
       line.wire.unmute()
     }
   })
