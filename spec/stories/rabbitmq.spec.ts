@@ -47,7 +47,7 @@ describe('clusters on RabbitMQ', function () {
     return cluster
   }
 
-  it('runs the quickstart', async () => {
+  it('run the quickstart', async () => {
     const example = new Example('quickstart', 'main.ts', { AMQP_URL: url })
     try {
       const { code, stdout, stderr, left } = await example.run([import.meta.dirname])
@@ -59,7 +59,7 @@ describe('clusters on RabbitMQ', function () {
     }
   })
 
-  it('is started, given a task and stopped in two terminals', async () => {
+  it('are started, given a task and stopped in two terminals', async () => {
     const cluster = await start()
     const enqueue = stage.qcluster('enqueue', 'math.add', '1', '2', '--wait', '--name', name, '--broker', url)
     expect(await enqueue.exit, enqueue.log()).to.deep.equal([0, null])
@@ -68,7 +68,7 @@ describe('clusters on RabbitMQ', function () {
     expect(await cluster.exit).to.deep.equal([0, null])
   })
 
-  it('shows the machines of one to an inspector elsewhere, over the bus', async () => {
+  it('show the machines of one to an inspector elsewhere, over the bus', async () => {
     const cluster = await start()
     const inspector = stage.qcluster(
       'inspect',
@@ -101,7 +101,7 @@ describe('clusters on RabbitMQ', function () {
     return ['--cluster', (await find())?.clusterId as string]
   }
 
-  it('shows no password, whatever is logged', async () => {
+  it('show no password, whatever is logged', async () => {
     const cluster = stage.qcluster('start', '--broker', 'amqp://guest:hush@127.0.0.1:1')
     expect(await cluster.exit).to.deep.equal([3, null])
     expect(cluster.log()).to.include('RabbitMQ at amqp://127.0.0.1:1 does not answer')
@@ -128,7 +128,7 @@ describe('clusters on RabbitMQ', function () {
     console.log(`      ${runs.length - 1_000} of 1000 ran twice`)
   })
 
-  it('moves what nobody signed to the dead letters, and runs the rest', async () => {
+  it('move what nobody signed to the dead letters, and run the rest', async () => {
     const broker = await createBroker({ broker: url })
     await broker.connect()
     try {
