@@ -11,7 +11,9 @@ import { describeStore } from './store.contract.ts'
 
 let url: string
 
-describe('PostgreSQL', () => {
+describe('PostgreSQL', function () {
+  this.timeout(30_000)
+
   before(async function () {
     url = await service.call(this, 'postgres')
   })
@@ -32,6 +34,7 @@ describe('PostgreSQL', () => {
       await opened.connect()
       return opened
     }
+
     it('opens its connections once, however many connect at the same time', async () => {
       const database = new PostgresDatabase({ url: place.options.store, migrations: [] })
       await Promise.all([database.connect(), database.connect(), database.connect()])
@@ -88,7 +91,7 @@ describe('PostgreSQL', () => {
       const [record] = await store.fetch(['a'])
       expect(record?.result === result, 'the same text').to.equal(true)
       await store.close()
-    }).timeout(30_000)
+    })
 
     it('is right when two clusters save the same tasks at once', async () => {
       const [one, other] = [await open(), await open()]
@@ -132,7 +135,8 @@ describe('PostgreSQL', () => {
   })
 })
 
-describe('PostgreSQL behind a PgBouncer in transaction mode', () => {
+describe('PostgreSQL behind a PgBouncer in transaction mode', function () {
+  this.timeout(30_000)
   let pool: string
   let stores: Store[]
 
@@ -181,5 +185,5 @@ describe('PostgreSQL behind a PgBouncer in transaction mode', () => {
     } finally {
       await caller.close()
     }
-  }).timeout(30_000)
+  })
 })

@@ -33,5 +33,5 @@ describe('a server on a leash', () => {
       child.kill('SIGKILL')
       await rm(folder, { recursive: true, force: true })
     }
-  }).timeout(20_000)
+  }).timeout(60_000)
 })

@@ -26,7 +26,7 @@ const park = setup({
 })
 
 describe('the inspection of processes that a machine of the user has forked', function () {
-  this.timeout(20_000)
+  this.timeout(60_000)
   let ends: (() => void)[]
 
   beforeEach(() => {

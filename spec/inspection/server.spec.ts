@@ -36,7 +36,7 @@ setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
 describe('the server of an inspection', function () {
-  this.timeout(20_000)
+  this.timeout(60_000)
   let script: Script
   let server: InspectionServer
   let sockets: (WebSocket | Socket)[]

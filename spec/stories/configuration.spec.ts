@@ -9,7 +9,7 @@ import { qcluster, type Ran } from '../cli/terminal.ts'
 import { BIN } from './stage.ts'
 
 describe('the configuration on the command line', function () {
-  this.timeout(30_000)
+  this.timeout(60_000)
   let folder: string
 
   beforeEach(async () => {
@@ -29,7 +29,8 @@ describe('the configuration on the command line', function () {
         process.execPath,
         [BIN, ...args],
         { cwd: folder, env: { PATH: process.env.PATH } },
-        (error, stdout, stderr) => resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
+        // One that a signal ends has no exit code.
+        (error, stdout, stderr) => resolve({ code: error ? Number(error.code ?? -1) : 0, stdout, stderr }),
       )
     })
   }

@@ -19,7 +19,7 @@ function isRunning(pid: number): boolean {
 }
 
 describe('a cluster whose tasks fail it', function () {
-  this.timeout(60_000)
+  this.timeout(120_000)
   let dataDir: string
   let cluster: Cluster
   let client: Client

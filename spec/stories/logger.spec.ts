@@ -7,7 +7,7 @@ import { asyncTask, Client, Cluster } from 'qcluster'
 import winston from 'winston'
 
 describe('a cluster with a logger of its user', function () {
-  this.timeout(30_000)
+  this.timeout(60_000)
   let folder: string
 
   beforeEach(async () => {

@@ -78,7 +78,7 @@ for (const kind of ['SQLite', 'PostgreSQL behind a PgBouncer in transaction mode
     it('answers thousands who wait at once', async () => {
       await listen()
       const tasks = await Promise.all(Array.from({ length: 2_000 }, (_, n) => enqueue('math.add', [n, 1])))
-      const sums = await Promise.all(tasks.map((task) => task.result({ wait: 20_000 })))
+      const sums = await Promise.all(tasks.map((task) => task.result({ wait: 50_000 })))
       expect(sums).to.deep.equal(Array.from({ length: 2_000 }, (_, n) => n + 1))
       expect(looks).to.be.below(100)
     })
