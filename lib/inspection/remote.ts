@@ -57,9 +57,10 @@ class Onlooker {
 
   async next(seen: number): Promise<Batch> {
     this.#lease.refresh()
-    // What was answered got lost, or it is someone who was forgotten: they see it by the number.
+    if (seen === this.#batch.number && this.#notes.isEmpty) await this.#news()
+    // What was answered got lost, or another question that was late: it is answered alike. Or it is someone who was
+    // forgotten: they see it by the number.
     if (seen !== this.#batch.number) return this.#batch
-    if (this.#notes.isEmpty) await this.#news()
     this.#batch = { number: seen + 1, notes: this.#notes.take(200, this.#hub.root) }
     return this.#batch
   }

@@ -35,6 +35,14 @@ describe('onlookers over the bus', () => {
     expect((await onlookers.next('one', 1)).notes).to.deep.equal([changed('busy')])
   })
 
+  it('get the same batch twice, when they asked again before there was something', async () => {
+    await onlookers.next('one', 0)
+    const waiting = [onlookers.next('one', 1), onlookers.next('one', 1)]
+    script.take?.([changed('busy')])
+    const batch = { number: 2, notes: [changed('busy')] }
+    expect(await Promise.all(waiting)).to.deep.equal([batch, batch])
+  })
+
   it('see by the number that they were forgotten, and begin again with the present', async () => {
     expect(await onlookers.next('forgotten', 7)).to.deep.equal({ number: 0, notes: [] })
     expect((await onlookers.next('forgotten', 0)).notes).to.deep.equal([registered, changed('idle')])
