@@ -159,13 +159,17 @@ function wholeOf(
   { packing, cached: byDefault = 0 }: SequelOptions,
 ): Outcome {
   const { cached = byDefault } = iter
-  const stoppedAt = Math.max(...pieces.map((piece) => piece.stoppedAt))
+  // Not by a call with all of them: there may be more than a call can have arguments.
+  const startedAt = pieces.reduce(
+    (first, piece) => Math.min(first, piece.startedAt),
+    Number.POSITIVE_INFINITY,
+  )
+  const stoppedAt = pieces.reduce((last, piece) => Math.max(last, piece.stoppedAt), 0)
   return {
     ...{ taskId: iter.id, run: 1, attempt: 1, name: iter.name, func: pieces[0]?.func ?? '', cluster },
     ...(iter.group !== undefined && { group: iter.group }),
     enqueuedAt: iter.enqueuedAt,
-    startedAt: Math.min(...pieces.map((piece) => piece.startedAt)),
-    stoppedAt,
+    ...{ startedAt, stoppedAt },
     fate: 'ack',
     ...(cached > 0 && { expiresAt: stoppedAt + cached * 1000 }),
     ...resultOf(pieces, packing),

@@ -182,6 +182,21 @@ describe('what follows from an outcome', () => {
       expect(kept.size).to.equal(4)
     })
 
+    it('becomes one task of more pieces than a call can have arguments', async () => {
+      const { following, kept } = desk({ maxPayload: 16_000_000 })
+      const count = 130_000
+      const first = { ...outcomeOf('', { group: ID, startedAt: 1_994 }), final: true }
+      const others = { ...first, startedAt: 2_000, stoppedAt: 3_006 }
+      for (const index of range(count - 1)) {
+        const taskId = String(index).padStart(32, '0')
+        kept.set(taskId, { ...(index === 0 ? first : others), taskId })
+      }
+      await following(piece(count - 1, { count }))
+      const { success, startedAt, stoppedAt, result = '' } = kept.get(ID) ?? {}
+      expect([success, startedAt, stoppedAt]).to.deep.equal([true, 1_994, 3_006])
+      expect((decode(result) as unknown[]).length).to.equal(count)
+    })
+
     it('waits for pieces that will be tried again', async () => {
       const { following, kept } = desk()
       kept.set('x', { ...outcomeOf('x', { ...failed, group: ID, fate: 'retry' }), final: false })
