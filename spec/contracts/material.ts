@@ -56,8 +56,11 @@ export class Inbox<T> {
 export const taskIds = (deliveries: readonly Pick<Delivery, 'taskId'>[]): string[] =>
   deliveries.map(({ taskId }) => taskId)
 
-/** Between two looks at what other processes do, who need the processor more. */
-export const pause = (): Promise<void> => delay(10)
+/**
+ * Between two looks at what other processes do, who need the processor more. A spec whose time is over may still wait for
+ * something: that keeps nobody from ending.
+ */
+export const pause = (): Promise<void> => delay(10, undefined, { ref: false })
 
 /** Asks until the answer is the one, for what a server counts a little later than it happens. */
 export async function eventually<T>(ask: () => Promise<T>, expected: T): Promise<void> {
