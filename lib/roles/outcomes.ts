@@ -186,6 +186,7 @@ export class Outcomes {
       case 'unfinished':
         for (const job of message.jobs) this.#giveUp(job)
         this.#pump()
+        this.#answer()
     }
   }
 
@@ -201,11 +202,13 @@ export class Outcomes {
     if (!this.#cases.has(keyOf(job.header))) this.#open(outcomeOfCancelled(job), null)
   }
 
-  /** Attempts are for tasks that end; this one seems to take with it whatever runs it. */
+  /** Attempts are for tasks that end; this one seems to take with it whatever runs it, unless it is known how it ended. */
   #giveUp(job: Job): void {
     const reason = 'never finished'
     const key = keyOf(job.header)
-    this.#open(outcomeOfUnfinished(job), null, { key, fate: 'deadLetter', reason })
+    if (this.#decided.has(key)) this.#asked.push(job.header)
+    else if (!this.#cases.has(key))
+      this.#open(outcomeOfUnfinished(job), null, { key, fate: 'deadLetter', reason })
   }
 
   /** The store is there. */

@@ -472,6 +472,23 @@ describe('the monitor’s outcomes', () => {
     expect(saved[0]).to.include({ success: false, args: '[7]', fate: 'deadLetter' })
   })
 
+  it('stand where a run is handed out too often whose outcome is known, though nobody has settled it', async () => {
+    const { outcomes, verdicts, saved, toPusher } = desk()
+    const [decided, unsaved] = [ended(), ended()]
+    const handedOut = ({ header }: Ended) =>
+      outcomes.hearPusher({ kind: 'unfinished', jobs: [{ header, args: '[]', tiny: false }] })
+    outcomes.hear('w1', [decided])
+    await settle()
+    // A new pusher has not had the receipt, and notes it.
+    outcomes.hearPusher({ kind: 'settled', keys: [key(decided)] })
+    toPusher.length = 0
+    outcomes.hear('w1', [unsaved])
+    for (const one of [decided, unsaved, unsaved]) handedOut(one)
+    await settle()
+    expect(verdicts()).to.have.deep.members([decided, unsaved].map((one) => ({ key: key(one), fate: 'ack' })))
+    expect(saved.map(({ success }) => success)).to.deep.equal([true, true])
+  })
+
   it('requeue unharmed what ran beside an overdue run, and what a stop cut short', async () => {
     const { outcomes, verdicts, events, saved } = desk()
     const [late, beside] = [ended(), ended()]
