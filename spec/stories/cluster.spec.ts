@@ -8,7 +8,7 @@ import { isAlive, processesBelow } from './stage.ts'
 const modules = [join(import.meta.dirname, 'fixtures', 'tasks.mjs')]
 
 describe('a cluster of forked processes', function () {
-  this.timeout(60_000)
+  this.timeout(120_000)
   let folder: string
   let cluster: Cluster
   let client: Client

@@ -16,7 +16,7 @@ export const patient = defineTask('patient', async () => {
 export const leave = defineTask({ name: 'leave', maxAttempts: 1 }, () => process.exit(3))`
 
 describe('the command line', function () {
-  this.timeout(60_000)
+  this.timeout(120_000)
   const stage = new Stage({ 'tasks.mjs': TASKS })
   const run = (...args: string[]) => stage.qcluster(...args)
 

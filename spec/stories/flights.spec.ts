@@ -5,7 +5,7 @@ import { expect } from 'chai'
 import { type Command, Stage } from './stage.ts'
 
 describe('the flights of processes that died', function () {
-  this.timeout(60_000)
+  this.timeout(120_000)
   const stage = new Stage({ 'tasks.mjs': 'export function add(a, b) { return a + b }' })
 
   async function replay(file: string, ...flags: string[]): Promise<{ code: number | null; log: string }> {

@@ -43,7 +43,7 @@ class Receiver {
 }
 
 describe('the inspector of a cluster in a terminal', function () {
-  this.timeout(60_000)
+  this.timeout(120_000)
   const stage = new Stage({ 'tasks.mjs': 'export function add(a, b) { return a + b }' })
 
   const address = async (command: Command) => (await command.line(/ws:\/\/\S+/)) as string

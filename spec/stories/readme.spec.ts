@@ -35,7 +35,7 @@ const OTHERS = ['main.ts', 'room.ts', 'lamp.ts', 'qcluster.config.ts', ...TASKS]
 const XSTATE = join(import.meta.dirname, '..', '..', 'node_modules', 'xstate')
 
 describe('the code of the README', function () {
-  this.timeout(60_000)
+  this.timeout(120_000)
   const files = filesIn(readme())
   const stage = new Stage({ 'package.json': '{"type":"module"}', ...Object.fromEntries(files) })
 

@@ -50,7 +50,7 @@ const tasks = [join(import.meta.dirname, 'fixtures', 'reference.ts')]
 const LETTERS = 1506
 
 describe('the reference’s scenario', function () {
-  this.timeout(60_000)
+  this.timeout(120_000)
   let dataDir: string
   let cluster: Cluster
   let client: Client

@@ -24,7 +24,7 @@ export const deaf = defineTask('deaf', () => {
 })`
 
 describe('a cluster that is told to stop', function () {
-  this.timeout(60_000)
+  this.timeout(120_000)
   const stage = new Stage({ 'tasks.mjs': TASKS })
   let client: Client
 
