@@ -7,8 +7,8 @@ export interface SchedulerContext {
   readonly wait: number
   /** How often in a row broker or store could not be used. */
   readonly attempts: number
-  /** Which of them was lost and is not known to be back. */
-  readonly lost: Service | null
+  /** Which of them were lost and are not known to be back. */
+  readonly lost: readonly Service[]
 }
 
 type Service = 'broker' | 'store'
@@ -75,16 +75,19 @@ export const schedulerMachine = setup({
     reportReady: emit({ type: 'process.ready' } as const),
     look: sendTo('timetable', { type: 'timetable.look' } satisfies TimetableOrder),
     noteWait: assign({ wait: ({ event }) => (event as { wait: number }).wait }),
-    noteLost: assign({ lost: ({ event }) => (event as { service: Service }).service }),
+    noteLost: assign({
+      lost: ({ context, event }) => [...context.lost, (event as { service: Service }).service],
+    }),
     tellBack: enqueueActions(({ context: { lost }, enqueue }) => {
       // Its type is complete only when all actions are set up.
-      if (lost) enqueue({ type: 'announce', params: { event: `${lost}.connected` } } as never)
+      for (const service of lost)
+        enqueue({ type: 'announce', params: { event: `${service}.connected` } } as never)
     }),
     countAttempt: assign({ attempts: ({ context }) => context.attempts + 1 }),
-    forgetAttempts: assign({ attempts: () => 0, lost: () => null }),
+    forgetAttempts: assign({ attempts: () => 0, lost: () => [] }),
   },
   guards: {
-    wasLost: ({ context, event }) => context.lost === (event as { service: Service }).service,
+    wasLost: ({ context, event }) => context.lost.includes((event as { service: Service }).service),
   },
   delays: {
     WAIT: ({ context }) => context.wait,
@@ -96,7 +99,7 @@ export const schedulerMachine = setup({
   id: 'scheduler',
   description: 'Turns due schedules into tasks',
   options: { maxIterations: 1000 },
-  context: () => ({ wait: 0, attempts: 0, lost: null }),
+  context: () => ({ wait: 0, attempts: 0, lost: [] }),
   initial: 'starting',
   states: {
     starting: {

@@ -30,7 +30,8 @@ function made() {
     looks: () => looks,
     state: () => actor.getSnapshot().value,
     looked: (wait: number) => report({ type: 'timetable.looked', wait }),
-    failed: () => report({ type: 'timetable.failed', service: 'store', reason: 'gone' }),
+    failed: (service: 'broker' | 'store' = 'store') =>
+      report({ type: 'timetable.failed', service, reason: 'gone' }),
     changed: () => report({ type: 'timetable.changed' }),
   }
 }
@@ -86,9 +87,21 @@ describe('the scheduler machine', () => {
     expect(log.slice(1)).to.deep.equal([{ event: 'store.lost', reason: 'gone' }])
     looked(0)
     expect(log.slice(2)).to.deep.equal([{ event: 'store.connected' }])
-    expect(actor.getSnapshot().context).to.include({ attempts: 0, lost: null })
+    expect(actor.getSnapshot().context).to.deep.include({ attempts: 0, lost: [] })
     looked(0)
     expect(log).to.have.length(3)
+  })
+
+  it('says of store and broker once each that they are lost, and of both that they are back', () => {
+    const { clock, log, looked, failed } = made()
+    for (const service of ['store', 'broker', 'store', 'broker'] as const) {
+      failed(service)
+      clock.increment(5_000)
+    }
+    looked(0)
+    expect(log.slice(1).map(({ event }) => event)).to.deep.equal([
+      ...['store.lost', 'broker.lost', 'store.connected', 'broker.connected'],
+    ])
   })
 
   for (const type of ['scheduler.stop', 'process.orphaned'] as const) {
@@ -97,7 +110,8 @@ describe('the scheduler machine', () => {
         const scheduler = made()
         scheduler.actor.send({ type })
         expect(scheduler.state()).to.equal('stopping')
-        scheduler[end](5_000)
+        if (end === 'looked') scheduler.looked(5_000)
+        else scheduler.failed()
         expect(scheduler.actor.getSnapshot()).to.include({ value: 'stopped', status: 'done' })
       }
     })
