@@ -122,11 +122,18 @@ export class Timetable {
   }
 
   async #publishLate(task: ScheduledTask): Promise<void> {
-    const { taskId, scheduleId: schedule, after } = task
+    const { taskId, after } = task
+    const schedule = await this.#nameOf(task)
     // One that has waited for its turn was never handed over before.
     if (after === null) this.#parts.record('schedule.republished', { schedule, taskId })
     if (after === null) this.#republished += 1
     await this.#publish(task, schedule)
+  }
+
+  /** A schedule that was for one time is gone by now, with its name. */
+  async #nameOf({ queue, scheduleId }: ScheduledTask): Promise<string> {
+    const found = await this.#parts.client.atStore(({ schedules }) => schedules.find(queue, scheduleId))
+    return found?.name ?? scheduleId
   }
 
   /** Throws only what ails the others too. What a broker refuses is tried again with what was left lying. */

@@ -198,6 +198,9 @@ describe('the timetable', () => {
       expect(opened()).to.have.length(n + 1)
     }
     expect(table.counters).to.deep.equal({ scheduled: 3, republished: 0 })
+    expect(log.map(({ event, schedule: name }) => [event, name])).to.deep.equal(
+      Array(3).fill(['schedule.met', 's']),
+    )
   })
 
   it('makes no task beside one that is to be the only one of its kind', async () => {
