@@ -46,6 +46,17 @@ describe('the desk for orders', () => {
     expect(result).to.include({ status: 'Stopped', queue: 'default', pid: process.pid })
   })
 
+  it('hands on what an order carries', async () => {
+    const { told, desk, cluster } = made()
+    Object.assign(cluster, {
+      scale: async (workers: number) => void told.push(`scale ${workers}`),
+      heedCancellations: () => told.push('cancel') > 0,
+    })
+    expect(answerIn(await desk.hear(sealed('scale', 3))).result).to.equal('scaled to 3')
+    expect(answerIn(await desk.hear(sealed('cancel'))).result).to.equal(true)
+    expect(told).to.deep.equal(['scale 3', 'cancel'])
+  })
+
   it('answers an order to stop before the cluster has ended', async () => {
     const { told, desk } = made()
     expect(answerIn(await desk.hear(sealed('stop'))).result).to.equal('stopping')
