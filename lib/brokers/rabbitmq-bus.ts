@@ -73,11 +73,15 @@ export class RabbitmqBus {
   async stats(): Promise<string[]> {
     const station = await this.#opened()
     const present = await station.present()
-    const answers: string[] = []
-    // Where the queue that counts them was deleted, nobody knows how many there are.
-    const onAnswer = (body: string) => answers.push(body) >= present && present > 0
+    const answers: string[][] = []
+    const onAnswer = (body: string) => {
+      const stats = statsIn(body)
+      if (stats) answers.push(stats)
+      // Where the queue that counts them was deleted, nobody knows how many there are.
+      return answers.length >= present && present > 0
+    }
     await station.ask(FOR.everybody, '', LONGEST_QUESTION, onAnswer)
-    return answers.flatMap((body) => JSON.parse(body) as string[])
+    return answers.flat()
   }
 
   async control({ to, body, patience, onAnswer }: ControlRequest): Promise<void> {
@@ -97,7 +101,7 @@ export class RabbitmqBus {
     const consumers = await station.consumersOf(workQueue(queue))
     let [answered, unsettled] = [0, 0]
     const onAnswer = (body: string) => {
-      const held = JSON.parse(body) as Held
+      const held = heldIn(body)
       answered += held.consumers
       unsettled += held.unsettled
       return consumers > 0 && answered >= consumers
@@ -153,6 +157,28 @@ export class RabbitmqBus {
     )
   }
 }
+
+/** Undefined for what is no list: anybody who reaches the server can answer something. */
+function statsIn(answer: string): string[] | undefined {
+  const found = parsed(answer)
+  return Array.isArray(found) ? found.filter((one) => typeof one === 'string') : undefined
+}
+
+/** Nothing in what is no such answer. */
+function heldIn(answer: string): Held {
+  const { unsettled, consumers } = Object(parsed(answer)) as Partial<Record<keyof Held, unknown>>
+  return isCount(unsettled) && isCount(consumers) ? { unsettled, consumers } : { unsettled: 0, consumers: 0 }
+}
+
+function parsed(answer: string): unknown {
+  try {
+    return JSON.parse(answer)
+  } catch {
+    return undefined
+  }
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 
 interface Question {
   readonly onAnswer: (body: string) => boolean

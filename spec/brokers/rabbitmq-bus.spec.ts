@@ -101,6 +101,14 @@ describe('the bus over RabbitMQ', () => {
     expect(await bus.stats()).to.deep.equal(['one', 'two'])
   })
 
+  it('is not misled by answers that are none, for anybody who reaches the server can answer', async () => {
+    const stray = ['', 'no JSON', 'null', '7', '{"__proto__":1}', '{"unsettled":"many","consumers":-1}']
+    const shown = new FakeServer({ present: 2, answers: [...stray, '[1,"one",null]', '["two"]'] }).bus()
+    expect(await shown.stats()).to.deep.equal(['one', 'two'])
+    const holding = new FakeServer({ present: 2, answers: [...stray, '{"unsettled":3,"consumers":2}'] }).bus()
+    expect(await holding.held('q')).to.equal(3)
+  })
+
   it('leaves no channel open on the connection that lasts when the other one is lost', async () => {
     const server = new FakeServer({ present: 2, answers })
     await server.bus().stats()
