@@ -8,7 +8,7 @@ import type { Outcome, SavedOutcome } from '../stores/store.ts'
 import { checkName } from './define.ts'
 import type { EnqueueOptions } from './enqueue.ts'
 import { encodeError, toFailure } from './failure.ts'
-import { parsePlan } from './plan.ts'
+import { type Plan, parsePlan } from './plan.ts'
 
 /**
  * Forgets every task that waits in a queue, those of later too. What was taken goes on. Keys of unique tasks are free then,
@@ -42,7 +42,8 @@ async function endAwaited(client: Client, queue: string): Promise<void> {
   const outcomes = gone.flatMap(({ taskId, scheduleId }) => {
     const record = records.find(({ id }) => id === scheduleId)
     const former = saved.find((outcome) => outcome.taskId === taskId)
-    return record ? [cancelledOf(taskId, record, former, client.now())] : []
+    const plan = record && readPlan(record)
+    return plan ? [cancelledOf(taskId, { ...record, plan }, former, client.now())] : []
   })
   if (outcomes.length > 0) await client.atStore((store) => store.save(outcomes))
 }
@@ -54,14 +55,22 @@ async function runningIds(client: Client): Promise<Set<string>> {
   )
 }
 
+/** Undefined where it cannot be read, which its schedule tells: that is no reason not to end the others. */
+function readPlan({ plan }: ScheduleRecord): Plan | undefined {
+  try {
+    return parsePlan(plan)
+  } catch {
+    return undefined
+  }
+}
+
 /** @param former how it failed before, where it waited for another attempt */
 function cancelledOf(
   taskId: string,
-  { queue, name: group, plan: text }: ScheduleRecord,
+  { queue, name: group, plan }: Pick<ScheduleRecord, 'queue' | 'name'> & { readonly plan: Plan },
   former: SavedOutcome | undefined,
   now: number,
 ): Outcome {
-  const plan = parsePlan(text)
   const { func } = plan.header
   return {
     ...{ taskId, run: (former?.run ?? 0) + 1, attempt: (former?.attempt ?? 0) + 1 },

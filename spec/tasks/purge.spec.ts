@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { expect } from 'chai'
 import { Client } from '../../lib/client.ts'
 import { asyncTask, queueSize } from '../../lib/tasks/enqueue.ts'
@@ -56,5 +57,19 @@ describe('a queue that is purged', () => {
       error: null,
     })
     expect(await found?.success()).to.equal(false)
+  })
+
+  it('holds up none where what is kept of another cannot be read', async () => {
+    const planned = (name: string) => schedule('sweep.files', [], { client, name, minutes: 15 })
+    const [broken, sound] = [await planned('broken'), await planned('sound')]
+    const lost = await broken.run()
+    const task = await sound.run()
+    const file = new DatabaseSync(join(dataDir, 'results.db'))
+    file.exec("update schedules set plan = 'nonsense' where name = 'broken'")
+    file.close()
+
+    expect(await purgeQueue({ client })).to.equal(2)
+    expect(await task.fetch()).to.include({ state: 'cancelled' })
+    expect(await lost.fetch()).to.equal(undefined)
   })
 })
