@@ -1,38 +1,42 @@
 /** What amqplib alone does on the same queue, so that a slow server can be told from a slow program. */
 import { type ChannelModel, connect } from 'amqplib'
 import { type Percentiles, percentilesOf, timesOf } from './latency.ts'
-import { byCallers, TASKS } from './throughput.ts'
+import { byCallers, TASKS, WARM_UP } from './throughput.ts'
 
 const BODY = Buffer.from('x'.repeat(256))
 const PREFETCH = 1_000
 
 /** Messages a second that are published and confirmed, a thousand on their way all the time. */
 export function bareConfirms(url: string, queue: string): Promise<number> {
-  return rateOf(url, async (connection) => {
+  return connected(url, async (connection) => {
+    const began = performance.now()
     const channel = await connection.createConfirmChannel()
     const publish = () =>
       new Promise((resolve) =>
         channel.sendToQueue(queue, BODY, { persistent: true, mandatory: true }, resolve),
       )
     await byCallers(publish)
+    return rateOf(TASKS, began)
   })
 }
 
-/** Messages a second that are consumed and acknowledged one by one. */
+/** Messages a second that are consumed and acknowledged one by one, the first ones not counted. */
 export function bareConsume(url: string, queue: string): Promise<number> {
-  return rateOf(url, async (connection) => {
+  return connected(url, async (connection) => {
     const channel = await connection.createChannel()
     const { promise, resolve } = Promise.withResolvers<void>()
-    let consumed = 0
+    let [consumed, began] = [0, 0]
     await channel.prefetch(PREFETCH)
     await channel.consume(queue, (message) => {
       if (message) channel.ack(message)
       consumed += 1
+      if (consumed === WARM_UP) began = performance.now()
       if (consumed === TASKS) resolve()
     })
     await promise
     // It is answered after the acknowledgements.
     await channel.close()
+    return rateOf(TASKS - WARM_UP, began)
   })
 }
 
@@ -67,13 +71,16 @@ export async function bareRoundTrips(url: string, queue: string): Promise<Percen
   }
 }
 
-async function rateOf(url: string, work: (connection: ChannelModel) => Promise<void>): Promise<number> {
+async function connected(
+  url: string,
+  measure: (connection: ChannelModel) => Promise<number>,
+): Promise<number> {
   const connection = await connect(url)
   try {
-    const began = performance.now()
-    await work(connection)
-    return (TASKS / (performance.now() - began)) * 1_000
+    return await measure(connection)
   } finally {
     await connection.close()
   }
 }
+
+const rateOf = (count: number, began: number): number => (count / (performance.now() - began)) * 1_000

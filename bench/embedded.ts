@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { Client } from 'qcluster'
 import { bareClaims, bareMemory, bareStart } from './bare.ts'
-import { openToRead, readSaved } from './files.ts'
+import { openToRead, readNewest, readSaved } from './files.ts'
 import { latencyRows } from './latency.ts'
 import { measureLife } from './life.ts'
 import { makeFolder } from './resources.ts'
@@ -56,6 +56,7 @@ function watchFiles(dataDir: string): Progress {
   return {
     isAcknowledged: async () => left.get()?.some === 0,
     saved: () => readSaved(dataDir),
+    savedSoFar: () => readNewest(dataDir),
     close: async () => queue.close(),
   }
 }

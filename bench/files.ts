@@ -4,9 +4,18 @@ import { DatabaseSync } from 'node:sqlite'
 
 export const openToRead = (path: string) => new DatabaseSync(path, { readOnly: true, timeout: 1_000 })
 
-/** How many successes are saved in a data folder, and when the first of them started: milliseconds since the epoch. */
-export function readSaved(dataDir: string): { readonly count: number; readonly first: number } {
+/** How many successes are saved in a data folder. */
+export function readSaved(dataDir: string): number {
   using results = openToRead(join(dataDir, 'results.db'))
-  const row = results.prepare('select count(*) as count, min(started_at) as first from tasks where success')
-  return row.get() as { count: number; first: number }
+  return results.prepare('select count(*) as count from tasks where success').get()?.count as number
+}
+
+/** The number of the last outcome that was saved there, which nobody has to count; 0 before there is any. */
+export function readNewest(dataDir: string): number {
+  try {
+    using results = openToRead(join(dataDir, 'results.db'))
+    return Number(results.prepare('select max(seq) as newest from tasks').get()?.newest)
+  } catch {
+    return 0
+  }
 }

@@ -48,8 +48,7 @@ export async function latencyRows(deployment: LatencyDeployment, without = FORKE
 
 /** Milliseconds from the call of `asyncTask` to the result. */
 async function measureLatency({ flags, makeClient }: LatencyDeployment): Promise<Percentiles> {
-  const cluster = new StartedCluster({ workers: 2, flags, logLevel: 'info' })
-  await cluster.running
+  const cluster = new StartedCluster({ workers: 2, flags, logLevel: 'warn' })
   const client = makeClient()
   const close = endLater(() => client.close())
   const times = await timesOf(ROUNDS, WARM_UP, async () => {

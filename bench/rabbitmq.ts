@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline'
 import { type Channel, connect } from 'amqplib'
 import { asyncTask, Client } from 'qcluster'
 import { bareConfirms, bareConsume, bareRoundTrips } from './bare-rabbitmq.ts'
-import { readSaved } from './files.ts'
+import { readNewest, readSaved } from './files.ts'
 import { latencyRows } from './latency.ts'
 import { endLater, makeFolder } from './resources.ts'
 import type { Row } from './table.ts'
@@ -103,8 +103,9 @@ async function openChannel(url: string): Promise<Channel> {
 function watchQueue(channel: Channel, queue: string, dataDir: string): Progress {
   return {
     isAcknowledged: async () =>
-      (await channel.checkQueue(queue)).messageCount === 0 && readSaved(dataDir).count === TASKS,
+      (await channel.checkQueue(queue)).messageCount === 0 && readSaved(dataDir) === TASKS,
     saved: () => readSaved(dataDir),
+    savedSoFar: () => readNewest(dataDir),
     close: async () => {},
   }
 }

@@ -101,12 +101,13 @@ const SELECT_RULE = 'select rule from rules where queue = ?'
 
 const SELECT_NEWEST = 'select max(nth) as nth from tasks where bucket = ?'
 
+/** What is too young is told from the index alone. */
 const PRUNE = `
   delete from tasks where seq in (
     select seq from (
-      select seq, task_id, stopped_at from tasks where bucket = ? and nth <= ? order by nth limit ?
-    ) as tasks where stopped_at <= ? and not ${IS_AWAITED}
-  )`
+      select seq, stopped_at from tasks where bucket = ? and nth <= ? order by nth limit ?
+    ) where stopped_at <= ?
+  ) and not ${IS_AWAITED}`
 
 const RANK_BY = {
   queue: rankBy("''"),
