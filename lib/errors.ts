@@ -236,7 +236,11 @@ export class WorkerDiedError extends QclusterError {
   readonly code = 'QCLUSTER_WORKER_DIED'
 
   constructor({ signal, code }: { readonly signal: string | null; readonly code: number | null }) {
-    super(`Worker process died while running the task (${signal ? `signal ${signal}` : `exit code ${code}`})`)
+    const remedy =
+      signal === 'SIGABRT' ? '; Node ends so when its heap is full: keep less in it, or raise maxHeap' : ''
+    super(
+      `Worker process died while running the task (${signal ? `signal ${signal}` : `exit code ${code}`})${remedy}`,
+    )
   }
 }
 

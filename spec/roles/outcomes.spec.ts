@@ -442,6 +442,15 @@ describe('the monitor’s outcomes', () => {
     expect(reports.at(-1)).to.deep.equal({ type: 'worker.drained', worker: 'w1' })
   })
 
+  it('name the limit of the heap for a worker that has ended as one with a full heap does', async () => {
+    const { outcomes, saved } = desk()
+    outcomes.bury(testament({ signal: 'SIGABRT', running: [running(ended())] }))
+    outcomes.farewell('w1')
+    outcomes.hearPusher({ kind: 'left', worker: 'w1', jobs: [] })
+    await settle()
+    expect(saved[0]?.result).to.include('(signal SIGABRT)').and.to.include('raise maxHeap')
+  })
+
   it('of a dead worker’s run are judged by its limits, whether or not the pusher knows it', async () => {
     const { outcomes, verdicts } = desk()
     const [known, unknown] = [ended({}, { retry: 3 }), ended()]
