@@ -16,6 +16,7 @@ export function readNewest(dataDir: string): number {
     using results = openToRead(join(dataDir, 'results.db'))
     return Number(results.prepare('select max(seq) as newest from tasks').get()?.newest)
   } catch {
+    // There is no file or no table yet; what else is wrong with it is thrown when all are counted.
     return 0
   }
 }

@@ -51,7 +51,7 @@ async function measureLatency({ flags, makeClient }: LatencyDeployment): Promise
   const cluster = new StartedCluster({ workers: 2, flags, logLevel: 'warn' })
   const client = makeClient()
   const close = endLater(() => client.close())
-  const times = await timesOf(ROUNDS, WARM_UP, async () => {
+  const times = await timesOf(async () => {
     const task = await asyncTask(noop, ['x'], { client })
     await task.result({ wait: 30_000 })
   })
@@ -61,14 +61,10 @@ async function measureLatency({ flags, makeClient }: LatencyDeployment): Promise
 }
 
 /** Milliseconds of each round, after some to warm up. */
-export async function timesOf(
-  rounds: number,
-  warmUp: number,
-  round: () => Promise<unknown>,
-): Promise<number[]> {
+export async function timesOf(round: () => Promise<unknown>): Promise<number[]> {
   const times: number[] = []
-  for (let n = 0; n < warmUp; n += 1) await round()
-  for (let n = 0; n < rounds; n += 1) {
+  for (let n = 0; n < WARM_UP; n += 1) await round()
+  for (let n = 0; n < ROUNDS; n += 1) {
     await sleep(PAUSE)
     const began = performance.now()
     await round()
